@@ -1,0 +1,46 @@
+"""Package description: supported ranges and run-time needs.
+
+``make demo`` and ``make test`` install the pinned stack instead
+(``requirements/constraints.txt``); this file serves people who add
+sortkd_det to an MMDetection environment of their own.
+"""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+
+def version() -> str:
+    """Read ``__version__`` without importing the package."""
+    scope: dict = {}
+    exec((HERE / 'sortkd_det/version.py').read_text(), scope)
+    return scope['__version__']
+
+
+setup(
+    name='sortkd_det',
+    version=version(),
+    description='Logit distillation with sorted teacher logits for MMDetection',
+    long_description=(HERE / 'README.md').read_text(),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    packages=find_packages(include=['sortkd_det', 'sortkd_det.*']),
+    python_requires='>=3.10',
+    install_requires=[
+        'torch>=2.6',  # weights-only loading with an allow-list
+        'numpy>=1.24',
+        'setuptools<81',  # MMEngine's `mmdet::` base configs import pkg_resources
+        'mmengine>=0.10.7,<0.11',  # runner, hooks, registries, configs
+        'mmcv>=2.0.0,<2.2.0',  # the range that MMDetection 3.3 accepts
+        'mmdet>=3.3.0,<3.4',  # detectors, data sets, COCO metric
+    ],
+    extras_require={
+        # pytest runs the tests, hypothesis draws the property tests' inputs,
+        # ruff lints and formats, tensorboard backs the documented log backend.
+        'dev': ['pytest', 'hypothesis', 'ruff', 'pre-commit', 'tensorboard'],
+        # rich shows the demo's progress and tables, matplotlib draws figures.
+        'demo': ['rich', 'matplotlib'],
+    },
+)

@@ -1,0 +1,109 @@
+"""Checks of arguments, spelled once for every function, processor and loss."""
+
+from numbers import Real
+
+import torch
+from torch import Tensor
+
+
+def check_logits(logits: Tensor, name: str = 'logits') -> None:
+    """Raise unless ``logits`` is a floating (N, C) tensor with C ≥ 2.
+
+    Raises:
+        TypeError: not a tensor, or not of a floating dtype.
+        ValueError: another number of dimensions, or fewer than two classes.
+    """
+    if not isinstance(logits, Tensor):
+        raise TypeError(f'{name} must be a Tensor, got {type(logits).__name__}')
+    if not logits.is_floating_point():
+        raise TypeError(
+            f'{name} must be of a floating dtype, got {logits.dtype}: pass raw logits, '
+            'not class indices'
+        )
+    if logits.dim() != 2:
+        raise ValueError(f'{name} must have shape (N, C), got {tuple(logits.shape)}')
+    if logits.shape[1] < 2:
+        raise ValueError(
+            f'{name} must have at least 2 classes (columns), got {tuple(logits.shape)}'
+        )
+
+
+def check_labels(logits: Tensor, labels: Tensor, ignore_index: int | None = None) -> None:
+    """Raise unless ``labels`` names one class of each row of ``logits``.
+
+    Args:
+        logits: (N, C), floating.
+        labels: (N,), int64, each in [0, C) or equal to ``ignore_index``.
+        ignore_index: a label that stands for "leave this row alone".
+
+    Raises:
+        TypeError: labels of another dtype than int64, or no tensors.
+        ValueError: shapes that do not fit, or a label out of range.
+    """
+    check_logits(logits)
+    if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
+        given = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
+        raise TypeError(f'labels must be an int64 Tensor, got {given}')
+    num_rows, num_classes = logits.shape
+    if labels.shape != (num_rows,):
+        raise ValueError(
+            f'labels must have shape ({num_rows},) to match logits {tuple(logits.shape)}, '
+            f'got {tuple(labels.shape)}'
+        )
+    if num_rows == 0:
+        return
+    low, high = torch.stack(labels.aminmax()).tolist()
+    if low >= 0 and high < num_classes:
+        return
+    wrong = (labels < 0) | (labels >= num_classes)
+    if ignore_index is not None:
+        wrong &= labels != ignore_index
+    if wrong.any():
+        row = int(wrong.nonzero()[0])
+        also = '' if ignore_index is None else f' or ignore_index={ignore_index}'
+        raise ValueError(
+            f'labels must lie in 0…{num_classes - 1}{also}; row {row} has '
+            f'{int(labels[row])} ({int(wrong.sum())} of {num_rows} rows are out of range)'
+        )
+
+
+def check_pair(student: Tensor, target: Tensor) -> None:
+    """Raise unless ``student`` and ``target`` are logits of the same samples.
+
+    Raises:
+        TypeError, ValueError: as :func:`check_logits`, or shapes that differ.
+    """
+    check_logits(student, 'student')
+    check_logits(target, 'target')
+    if student.shape != target.shape:
+        raise ValueError(
+            'student and target must be logits of the same samples and classes, got shapes '
+            f'{tuple(student.shape)} and {tuple(target.shape)}'
+        )
+
+
+def check_weight(weight: Tensor | None, num_rows: int) -> None:
+    """Raise unless ``weight`` is None or of shape (num_rows,).
+
+    Raises:
+        ValueError: another shape.
+    """
+    if weight is not None and weight.shape != (num_rows,):
+        raise ValueError(
+            f'weight must have one number per row, shape ({num_rows},), got {tuple(weight.shape)}'
+        )
+
+
+def check_positive(name: str, value: float, allow_zero: bool = False) -> float:
+    """Return ``value`` if it is a finite number > 0 (≥ 0 with ``allow_zero``).
+
+    Raises:
+        TypeError: not a real number.
+        ValueError: out of range.
+    """
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f'{name} must be a number, got {value!r}')
+    if not (value >= 0 if allow_zero else value > 0) or value == float('inf'):
+        bound = '≥ 0' if allow_zero else '> 0'
+        raise ValueError(f'{name} must be a finite number {bound}, got {value}')
+    return value

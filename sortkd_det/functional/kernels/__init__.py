@@ -1,0 +1,1 @@
+"""Faster versions of single functions, with the same results bit for bit."""

@@ -1,0 +1,67 @@
+"""The package's registries, children of MMEngine's under the scope ``sortkd_det``.
+
+Where the default scope is another one (MMDetection's), a config names a type of
+ours with the prefix: ``type='sortkd_det.DistillHook'``. Inside a method the
+prefix may be left out (see :func:`build`).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import METRICS as MMENGINE_METRICS
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
+from mmengine.registry import VISUALIZERS as MMENGINE_VISUALIZERS
+from mmengine.registry import Registry
+
+SCOPE = 'sortkd_det'
+
+
+def _registry(name: str, parent: Registry | None = None, rooms: tuple[str, ...] = ()) -> Registry:
+    return Registry(name, parent=parent, scope=SCOPE, locations=[f'{SCOPE}.{r}' for r in rooms])
+
+
+#: Processors rewrite logits given labels: ``SortLogits``.
+LOGIT_PROCESSORS = _registry('logit processor', rooms=('processors',))
+#: Adapters know one family of heads: ``RoIHeadAdapter``.
+ADAPTERS = _registry('adapter')
+#: Losses between two matrices of logits (``KDLoss``), networks.
+MODELS = _registry('model', MMENGINE_MODELS, rooms=('losses',))
+HOOKS = _registry('hook', MMENGINE_HOOKS, rooms=('distill', 'hooks'))
+DATASETS = _registry('dataset', MMENGINE_DATASETS)
+TRANSFORMS = _registry('transform', MMENGINE_TRANSFORMS)
+METRICS = _registry('metric', MMENGINE_METRICS)
+VISUALIZERS = _registry('visualizer', MMENGINE_VISUALIZERS)
+
+
+def build(registry: Registry, config: Any, what: str) -> Any:
+    """Build one of our objects, whatever the run's default scope is.
+
+    Args:
+        registry: where the type is registered.
+        config: ``dict(type=…, …)``, a bare type name, or an object already
+            built, which is returned as it is.
+        what: what a reader of an error calls it: ``'loss'``, ``'processor'``.
+
+    Raises:
+        KeyError: an unknown type; the message names the registered ones.
+        TypeError: no type given, or arguments that the type does not take.
+    """
+    if isinstance(config, str):
+        config = {'type': config}
+    if not isinstance(config, Mapping):
+        return config
+    arguments = dict(config)
+    name = arguments.pop('type', None)
+    if name is None:
+        raise TypeError(f'a {what} needs a type, got {dict(config)}')
+    cls = registry.get(name) if isinstance(name, str) else name
+    if cls is None:
+        known = ', '.join(sorted(registry.module_dict))
+        raise KeyError(f'unknown {what} {name!r}; registered are: {known}')
+    try:
+        return cls(**arguments)
+    except TypeError as error:
+        raise TypeError(f'{what} {name}: {error}') from error
