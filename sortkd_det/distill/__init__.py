@@ -1,0 +1,23 @@
+"""What a method is, the teacher as a guest, and the hook that joins them to a run."""
+
+from .adapter import Adapter, find_adapter
+from .checkpoint import UnsafeCheckpointError, load_checkpoint
+from .hook import DistilledBatch, DistillHook, PlainCheckpointHook
+from .method import Method
+from .pairs import LogitPairs
+from .teacher import Teacher
+from .term import Term
+
+__all__ = [
+    'Adapter',
+    'DistillHook',
+    'DistilledBatch',
+    'LogitPairs',
+    'Method',
+    'PlainCheckpointHook',
+    'Teacher',
+    'Term',
+    'UnsafeCheckpointError',
+    'find_adapter',
+    'load_checkpoint',
+]

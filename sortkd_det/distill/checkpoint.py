@@ -26,7 +26,9 @@ def _history_statistic(owner: Any, name: str) -> Any:
     """Stand in for ``getattr`` in files: nothing but HistoryBuffer's own methods."""
     if owner is HistoryBuffer and name in _HISTORY_STATISTICS:
         return getattr(HistoryBuffer, name)
-    raise pickle.UnpicklingError(f'Unsupported global: GLOBAL builtins.getattr({owner!r}, {name!r})')
+    raise pickle.UnpicklingError(
+        f'Unsupported global: GLOBAL builtins.getattr({owner!r}, {name!r})'
+    )
 
 
 # What a HistoryBuffer of MMEngine is pickled with; numpy's reconstruct functions

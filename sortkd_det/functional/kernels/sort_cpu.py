@@ -66,4 +66,3 @@ def sort_rows(logits, labels, ignore, ignore_index, result):  # pragma: no cover
             copy[order[i]] = row[order[i + 1]]
         copy[order[count - 1]] = label_logit
     return -1
-

@@ -1,0 +1,25 @@
+# make demo      set up, then teach a small detector from a large one and show what it gained
+# make test      set up, then run every quick test
+# make test-all  the slow ones too
+# make lint      ruff, as pre-commit runs it
+# PYTHON=/path/to/python3.11 chooses the interpreter of .venv (3.11 or 3.12).
+PYTHON ?=
+export PYTHON
+RUN = .venv/bin/python
+
+.PHONY: setup demo test test-all lint
+
+setup:
+	@bash tools/setup_env.sh
+
+demo: setup
+	@$(RUN) tools/demo.py
+
+test: setup
+	@$(RUN) -m pytest -q
+
+test-all: setup
+	@$(RUN) -m pytest -q -m ''
+
+lint: setup
+	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check .

@@ -1,0 +1,1 @@
+_base_ = ['../_base_/students/frcnn_r50.py', '../_base_/schedules/coco_180k.py']

@@ -1,0 +1,12 @@
+_base_ = ['./student.py', '../_base_/methods/kd.py']
+custom_hooks = [
+    dict(
+        type='sortkd_det.DistillHook',
+        teacher=dict(
+            config='configs/toy/teacher.py', checkpoint='work_dirs/toy/teacher/epoch_36.pth'
+        ),
+        method=_base_.method,
+        check_teacher=100,
+    ),
+    dict(type='sortkd_det.TeacherAuditHook', interval=25),
+]

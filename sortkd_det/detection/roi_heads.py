@@ -1,0 +1,160 @@
+"""Faster R-CNN, Mask R-CNN and their kin: one box head on sampled RoIs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmdet.models.roi_heads import (
+    MultiInstanceRoIHead,
+    PISARoIHead,
+    StandardRoIHead,
+    TridentRoIHead,
+)
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from sortkd_det.distill import Adapter, LogitPairs, Teacher
+from sortkd_det.registry import ADAPTERS
+
+# They sample, weight or repeat RoIs in ways of their own.
+_REFUSED = (PISARoIHead, MultiInstanceRoIHead, TridentRoIHead)
+
+
+@ADAPTERS.register_module()
+class RoIHeadAdapter(Adapter):
+    """Both heads are read on the student's sampled RoIs, background included.
+
+    The student's logits, labels, weights and RoIs pass by on their way into the
+    head's ``bbox_roi_extractor`` and ``loss_cls``; its code is untouched. The
+    teacher runs backbone, neck, RoI extractor (and shared head) and box head: no
+    RPN, no NMS.
+
+    Args:
+        student: a two-stage detector with a :class:`StandardRoIHead`.
+        teacher: likewise, with as many classes.
+
+    Raises:
+        ValueError: a head of another kind (named), no softmax over C + 1, or
+            numbers of classes that differ.
+    """
+
+    def __init__(self, student: nn.Module, teacher: Teacher) -> None:
+        super().__init__(student, teacher)
+        self.head = _checked_head(student, 'student')
+        self.teacher_head = _checked_head(teacher.model, 'teacher')
+        self.num_classes = self.head.bbox_head.num_classes
+        other = self.teacher_head.bbox_head.num_classes
+        if other != self.num_classes:
+            raise ValueError(
+                f'teacher and student differ in their number of classes: {other} and '
+                f'{self.num_classes}; expected the same classes in the same order'
+            )
+        self.reset()
+
+    @classmethod
+    def accepts(cls, model: nn.Module) -> bool:
+        """Whether ``model`` has an RoI head that classifies boxes; kinds that this adapter
+        cannot read are refused by name when it is built.
+        """
+        return hasattr(getattr(model, 'roi_head', None), 'bbox_head')
+
+    def attach(self) -> list[RemovableHandle]:
+        """Register the hooks on the student's RoI extractor and classification loss."""
+        extractor, loss_cls = self.head.bbox_roi_extractor, self.head.bbox_head.loss_cls
+
+        def see_rois(module: nn.Module, args: tuple, kwargs: dict) -> None:
+            if module is extractor and self._rois is None:
+                self._rois = args[1] if len(args) > 1 else kwargs['rois']
+
+        def see_logits(module: nn.Module, args: tuple, kwargs: dict) -> None:
+            if module is loss_cls and self._logits is None:
+                self._logits, self._labels, self._weight = _loss_arguments(*args, **kwargs)
+
+        return [
+            extractor.register_forward_pre_hook(see_rois, with_kwargs=True),
+            loss_cls.register_forward_pre_hook(see_logits, with_kwargs=True),
+        ]
+
+    def reset(self) -> None:
+        """Forget the last batch."""
+        self._rois = self._logits = self._labels = self._weight = None
+
+    def pairs(self, inputs: Tensor, data_samples: Sequence) -> LogitPairs:
+        """Run the teacher on the student's RoIs.
+
+        Args:
+            inputs: (B, 3, H, W), the student's preprocessed images.
+            data_samples: B samples with ``gt_instances``.
+
+        Returns:
+            Pairs of N = all sampled RoIs and C + 1 columns; background is C.
+        """
+        if self._logits is None:  # a batch without RoIs
+            empty = inputs.new_zeros(0, self.num_classes + 1)
+            labels = torch.zeros(0, dtype=torch.int64, device=inputs.device)
+            logits = empty.clone().requires_grad_()
+            return LogitPairs(logits, empty, labels, inputs.new_zeros(0), self.num_classes)
+        rois, logits = self._rois, self._logits
+        if len(rois) != len(logits):
+            raise ValueError(
+                f'{type(self.head).__name__} classified {len(logits)} rows from {len(rois)} RoIs; '
+                'this adapter expects one row per RoI'
+            )
+        with torch.no_grad():
+            images = self.teacher.convert_inputs(inputs, self.student, data_samples)
+            features = self.teacher.model.extract_feat(images)
+            teacher_logits = self.teacher_head._bbox_forward(features, rois)['cls_score']
+        pairs = LogitPairs(
+            student=logits,
+            teacher=teacher_logits,
+            labels=self._labels,
+            weight=self._weight if self._weight is not None else logits.new_ones(len(logits)),
+            background=self.num_classes,
+            find_ground_truth=lambda: _are_ground_truth(rois, data_samples),
+        )
+        self.reset()
+        return pairs
+
+
+def _checked_head(model: nn.Module, who: str) -> Any:
+    """The RoI head of ``model``, if this adapter can read it."""
+    head = getattr(model, 'roi_head', None)
+    if not isinstance(head, StandardRoIHead) or isinstance(head, _REFUSED):
+        refused = ', '.join(cls.__name__ for cls in _REFUSED)
+        raise ValueError(
+            f'the {who} is a {type(model).__name__} with {type(head).__name__}; RoIHeadAdapter '
+            f'reads StandardRoIHead (Faster R-CNN, Mask R-CNN) and its kin, but neither cascades '
+            f'nor {refused}'
+        )
+    loss_cls = head.bbox_head.loss_cls
+    sigmoid = getattr(loss_cls, 'use_sigmoid', False)
+    if sigmoid or getattr(head.bbox_head, 'custom_activation', False):
+        kind = 'a sigmoid per class' if sigmoid else 'an activation of its own'
+        raise ValueError(
+            f'the {who} classifies by {type(loss_cls).__name__} with {kind}; RoIHeadAdapter '
+            'expects a softmax over C + 1 classes'
+        )
+    return head
+
+
+def _loss_arguments(
+    cls_score: Tensor, label: Tensor, weight: Tensor | None = None, *_: Any, **__: Any
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The arguments of MMDetection's classification losses that matter here."""
+    return cls_score, label, weight
+
+
+def _are_ground_truth(rois: Tensor, data_samples: Sequence) -> Tensor:
+    """(N,) bool: RoIs that equal a ground-truth box of their image to the bit.
+
+    Args:
+        rois: (N, 5), image index and x1, y1, x2, y2.
+        data_samples: one per image.
+    """
+    found = torch.zeros(len(rois), dtype=torch.bool, device=rois.device)
+    for index, sample in enumerate(data_samples):
+        boxes = sample.gt_instances.bboxes
+        boxes = getattr(boxes, 'tensor', boxes).to(rois)
+        equal = (rois[:, None, 1:] == boxes[None]).all(2).any(1)
+        found |= equal & (rois[:, 0] == index)
+    return found

@@ -1,0 +1,74 @@
+"""The seam between the hook and families of heads."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from sortkd_det.registry import ADAPTERS
+
+from .pairs import LogitPairs
+from .teacher import Teacher
+
+
+class Adapter(ABC):
+    """Knows one family of heads: where logits and labels pass by, what the teacher must run.
+
+    Args:
+        student: the model that is trained.
+        teacher: its teacher.
+
+    Raises:
+        ValueError: student and teacher do not fit; the message names the difference.
+    """
+
+    def __init__(self, student: nn.Module, teacher: Teacher) -> None:
+        self.student = student
+        self.teacher = teacher
+
+    @classmethod
+    @abstractmethod
+    def accepts(cls, model: nn.Module) -> bool:
+        """Whether ``model`` belongs to the family."""
+
+    @abstractmethod
+    def attach(self) -> list[RemovableHandle]:
+        """Register the hooks that see the student's logits and labels pass by."""
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Forget the last batch; called before each forward of the student."""
+
+    @abstractmethod
+    def pairs(self, inputs: Any, data_samples: Any) -> LogitPairs:
+        """Run the teacher and pair its logits with those that passed by.
+
+        Args:
+            inputs: what the student's forward was given, preprocessed for it.
+            data_samples: its samples.
+        """
+
+
+def find_adapter(model: nn.Module) -> type[Adapter]:
+    """The registered adapter that accepts ``model``.
+
+    Raises:
+        ValueError: none does.
+    """
+    for adapter in ADAPTERS.module_dict.values():
+        if adapter.accepts(model):
+            return adapter
+    known = ', '.join(sorted(ADAPTERS.module_dict)) or 'none'
+    head = next(
+        (
+            f'{name}={type(part).__name__}'
+            for name, part in model.named_children()
+            if 'head' in name and name != 'rpn_head'
+        ),
+        'no head',
+    )
+    raise ValueError(
+        f'no adapter knows how to read the logits of {type(model).__name__} ({head}); '
+        f'registered adapters: {known}'
+    )

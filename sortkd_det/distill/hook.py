@@ -1,0 +1,280 @@
+"""The hook that makes a run of a plain student a distillation."""
+
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from mmengine.evaluator import Evaluator
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
+from mmengine.runner import IterBasedTrainLoop, Runner
+from torch import Tensor, nn
+
+from sortkd_det.functional import check_positive
+from sortkd_det.registry import HOOKS
+
+from .adapter import find_adapter
+from .checkpoint import restore_history, to_plain
+from .learned import LearnedParameters
+from .method import Method
+from .pairs import LogitPairs
+from .teacher import Teacher
+
+
+@dataclass
+class DistilledBatch:
+    """What a watcher of the hook sees of each batch, inside the student's forward.
+
+    Attributes:
+        pairs: the logits, with the student's graph.
+        student_losses: the student's own entries of the dict of losses.
+        distill_losses: the terms' entries.
+    """
+
+    pairs: LogitPairs
+    student_losses: dict[str, Any]
+    distill_losses: dict[str, Tensor]
+
+
+@HOOKS.register_module()
+class DistillHook(Hook):
+    """Adds the losses of a method to the student's own, in any MMEngine run.
+
+    The model of the run stays the plain student; the teacher is built when
+    training starts, and only then. Checkpoints are those of the student; what
+    the method learns itself lies under the extra key ``sortkd_det``.
+
+    Args:
+        teacher: arguments of :class:`Teacher`: config, checkpoint, cfg_options.
+        method: the terms: arguments of :class:`Term`, in a list.
+        student_weight: multiplies the student's own losses; ≥ 0.
+        check_teacher: before training, test the teacher on this many images of
+            the validation set and log its metrics: a wrong checkpoint,
+            normalisation or order of classes shows at once. None: do not.
+
+    Raises:
+        KeyError, TypeError, ValueError: a method that is none (when the hook is
+            built); a teacher that is missing or does not fit (before the first
+            iteration); a distillation loss that is not finite.
+    """
+
+    priority = 'NORMAL'
+
+    def __init__(
+        self,
+        teacher: Mapping,
+        method: Sequence[dict] | dict,
+        student_weight: float = 1.0,
+        check_teacher: int | None = None,
+    ) -> None:
+        if not isinstance(teacher, Mapping) or 'config' not in teacher:
+            raise TypeError(f'teacher must be dict(config=…, checkpoint=…), got {teacher!r}')
+        unknown = set(teacher) - {'config', 'checkpoint', 'cfg_options'}
+        if unknown:
+            raise TypeError(
+                f'teacher takes config, checkpoint and cfg_options, got {sorted(unknown)} too'
+            )
+        if check_teacher is not None:
+            check_positive('check_teacher', check_teacher)
+        self.teacher_config = dict(teacher)
+        self.method = Method(method, student_weight)
+        self.check_teacher = check_teacher
+        self.watchers: list[Callable[[DistilledBatch], None]] = []
+        self.learned: LearnedParameters | None = None
+        self.now = 1
+        self._handles: list = []
+
+    # -- joining a run -------------------------------------------------------
+
+    def before_run(self, runner: Runner) -> None:
+        """Put what the method learns into the optimizer, where there is one."""
+        if isinstance(runner.optim_wrapper, OptimWrapper):
+            device = next(_student_of(runner).parameters()).device
+            self.method.to(device)
+            self.learned = LearnedParameters(self.method, runner.optim_wrapper)
+
+    def before_train(self, runner: Runner) -> None:
+        """Build the teacher, check it against the student, and join the student's forward."""
+        student = _student_of(runner)
+        adapter_type = find_adapter(student)
+        teacher = Teacher(
+            self.teacher_config['config'],
+            self.teacher_config.get('checkpoint'),
+            self.teacher_config.get('cfg_options'),
+        )
+        runner.logger.info(f'teacher: {type(teacher.model).__name__} from {teacher.checkpoint}')
+        _check_classes(teacher, runner)
+        self.adapter = adapter_type(student, teacher)
+        teacher.to(next(student.parameters()).device)
+        if self.check_teacher:
+            _test_teacher(teacher, runner, self.check_teacher)
+        self._handles = [*self.adapter.attach(), *self._join(student)]
+
+    def after_train(self, runner: Runner) -> None:
+        """Leave the student as it was found."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def _join(self, student: nn.Module) -> list:
+        """Hooks on the student's forward; functions, not methods, so that a deep copy of the
+        student copies neither this hook nor the teacher.
+        """
+
+        def before(module: nn.Module, args: tuple, kwargs: dict) -> None:
+            if module is student:
+                self.adapter.reset()
+
+        def after(module: nn.Module, args: tuple, kwargs: dict, output: Any) -> Any:
+            inputs, data_samples, mode = _forward_arguments(*args, **kwargs)
+            if module is student and mode == 'loss':
+                return self._add_losses(inputs, data_samples, output)
+            return output
+
+        return [
+            student.register_forward_pre_hook(before, with_kwargs=True),
+            student.register_forward_hook(after, with_kwargs=True),
+        ]
+
+    # -- every iteration -----------------------------------------------------
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Tell the schedules where the run is."""
+        by_iter = isinstance(runner.train_loop, IterBasedTrainLoop)
+        self.now = (runner.iter if by_iter else runner.epoch) + 1
+        self.learned.follow_schedule()
+
+    def _add_losses(self, inputs: Any, data_samples: Any, student_losses: dict) -> dict:
+        pairs = self.adapter.pairs(inputs, data_samples)
+        distill_losses = self.method(pairs, self.now)
+        first = self.method.loss_names[0]
+        distill_losses[first] = self.learned.keep_in_graph(distill_losses[first])
+        student_losses = self.method.scale_own(student_losses)
+        for watcher in self.watchers:
+            watcher(DistilledBatch(pairs, student_losses, distill_losses))
+        return {**student_losses, **distill_losses}
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
+    ) -> None:
+        """Stop at a distillation loss that is not finite, before anything is saved.
+
+        Raises:
+            FloatingPointError: names the term and the iteration.
+        """
+        # MMEngine has read these numbers for its log by now; no wait is added.
+        for name, term in zip(self.method.loss_names, self.method.terms, strict=True):
+            value = float((outputs or {}).get(name, 0.0))
+            if not math.isfinite(value):
+                raise FloatingPointError(
+                    f'the distillation loss {name} ({term.name}) is {value} at iteration '
+                    f'{runner.iter + 1}; the last checkpoint is untouched. Look at the logits of '
+                    'teacher and student, a lower learning rate or gradient clipping '
+                    '(optim_wrapper.clip_grad)'
+                )
+
+    # -- checkpoints ---------------------------------------------------------
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Keep the student's checkpoint plain, and what the method learned apart."""
+        if self.learned is not None and (saved := self.learned.split_off(checkpoint)):
+            checkpoint['sortkd_det'] = saved
+        _make_plain(checkpoint)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Undo :meth:`before_save_checkpoint`."""
+        saved = checkpoint.pop('sortkd_det', None)
+        if self.learned is not None:
+            self.learned.put_back(checkpoint, saved)
+        restore_history(checkpoint.get('message_hub', {}))
+
+
+@HOOKS.register_module()
+class PlainCheckpointHook(Hook):
+    """Checkpoints of tensors and plain types, which torch ≥ 2.6 loads as they are.
+
+    MMEngine's own hold ``HistoryBuffer`` objects, which torch's weights-only
+    loading refuses. The tools add this hook to every run; a run that has
+    :class:`DistillHook` needs no other.
+    """
+
+    priority = 'VERY_LOW'
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Turn objects into lists and numbers."""
+        _make_plain(checkpoint)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Turn them back."""
+        restore_history(checkpoint.get('message_hub', {}))
+
+
+def _make_plain(checkpoint: dict) -> None:
+    for key in checkpoint:
+        checkpoint[key] = to_plain(checkpoint[key])
+
+
+def _student_of(runner: Runner) -> nn.Module:
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+def _forward_arguments(
+    inputs: Any, data_samples: Any = None, mode: str = 'tensor', **_: Any
+) -> tuple[Any, Any, str]:
+    """The arguments of every MMEngine model's forward, by position or name."""
+    return inputs, data_samples, mode
+
+
+def _check_classes(teacher: Teacher, runner: Runner) -> None:
+    """Raise unless teacher and data set name the same classes in the same order."""
+    own = (getattr(runner.train_dataloader.dataset, 'metainfo', None) or {}).get('classes')
+    if own is None or teacher.classes is None:
+        runner.logger.warning(
+            'the checkpoint of the teacher names no classes: only their number is checked'
+        )
+        return
+    own, other = list(own), list(teacher.classes)
+    if own == other:
+        return
+    if sorted(own) == sorted(other):
+        at = next(i for i, (a, b) in enumerate(zip(own, other, strict=True)) if a != b)
+        raise ValueError(
+            f'teacher and student have the same classes in another order: class {at} is '
+            f'{other[at]!r} for the teacher and {own[at]!r} here; give metainfo.classes of the '
+            'data set in the order of the teacher'
+        )
+    extra = [name for name in other if name not in own]
+    absent = [name for name in own if name not in other]
+    raise ValueError(
+        f'teacher and student differ in their classes: {len(other)} and {len(own)}; only the '
+        f'teacher has {extra[:5]}, only the student {absent[:5]}; expected the same list in the '
+        'same order'
+    )
+
+
+def _test_teacher(teacher: Teacher, runner: Runner, num_images: int) -> None:
+    """Test the teacher on the first images of the validation set and log its metrics."""
+    if runner.val_loop is None:
+        raise ValueError('check_teacher needs a val_dataloader and a val_evaluator in the config')
+    loader_config = copy.deepcopy(runner.cfg.val_dataloader)
+    loader_config.persistent_workers = False
+    loader_config.dataset.indices = num_images
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        loader = runner.build_dataloader(loader_config)
+        evaluator: Evaluator = runner.build_evaluator(copy.deepcopy(runner.cfg.val_evaluator))
+        evaluator.dataset_meta = loader.dataset.metainfo
+        for metric in evaluator.metrics:
+            if hasattr(metric, 'img_ids'):  # CocoMetric counts every image of its file otherwise
+                metric.img_ids = [
+                    loader.dataset.get_data_info(index)['img_id']
+                    for index in range(len(loader.dataset))
+                ]
+        for data in loader:
+            evaluator.process(data_samples=teacher.model.test_step(data), data_batch=data)
+        metrics = evaluator.evaluate(len(loader.dataset))
+    shown = ', '.join(f'{name} {value:.3f}' for name, value in metrics.items())
+    runner.logger.info(f'teacher on {len(loader.dataset)} images of the validation set: {shown}')

@@ -1,0 +1,93 @@
+"""What a method learns itself: optimised beside the student, kept apart from it."""
+
+from typing import Any
+
+import torch
+from mmengine.dist import all_reduce, broadcast, get_world_size
+from mmengine.optim import OptimWrapper
+from torch import nn
+
+
+class LearnedParameters:
+    """Parameters of a method (CTKD's temperature, say) in the student's optimizer.
+
+    They are one more group of the student's own optimizer, with the rule and
+    the rate of its first group, so that unscaling under AMP and clipping see
+    them. In checkpoints their weights and optimizer state lie under a key of
+    ours, and the student's entries are those of a run without them.
+
+    Args:
+        method: whose parameters they are.
+        optim_wrapper: the run's, already built.
+    """
+
+    def __init__(self, method: nn.Module, optim_wrapper: OptimWrapper) -> None:
+        self.method = method
+        self.parameters = [p for p in method.parameters() if p.requires_grad]
+        if not self.parameters:
+            return
+        self.optimizer = optim_wrapper.optimizer
+        first = self.optimizer.param_groups[0]
+        group = {key: value for key, value in first.items() if key != 'params'}
+        self.optimizer.add_param_group({**group, 'params': self.parameters})
+        self.group = self.optimizer.param_groups[-1]
+        if get_world_size() > 1:
+            for parameter in self.parameters:
+                broadcast(parameter.data)
+                parameter.register_hook(_average)
+
+    def follow_schedule(self) -> None:
+        """Take over the first group's current rate and momentum; the schedulers know only
+        the groups that were there when they were built.
+        """
+        if self.parameters:
+            for key in ('lr', 'momentum', 'betas', 'weight_decay'):
+                if key in self.group:
+                    self.group[key] = self.optimizer.param_groups[0][key]
+
+    def split_off(self, checkpoint: dict) -> dict[str, Any]:
+        """Take the learned entries out of ``checkpoint['optimizer']`` and return them."""
+        if not self.parameters:
+            return {}
+        saved = {'method': {k: v.detach().cpu() for k, v in self.method.state_dict().items()}}
+        if 'optimizer' in checkpoint:
+            optimizer = dict(checkpoint['optimizer'])
+            *groups, group = optimizer['param_groups']
+            state = dict(optimizer['state'])
+            saved['optimizer'] = {
+                'group': {key: value for key, value in group.items() if key != 'params'},
+                'state': [state.pop(index, {}) for index in group['params']],
+            }
+            checkpoint['optimizer'] = {**optimizer, 'param_groups': groups, 'state': state}
+        return saved
+
+    def put_back(self, checkpoint: dict, saved: dict[str, Any] | None) -> None:
+        """Undo :meth:`split_off`; a checkpoint without learned entries starts them afresh."""
+        if not self.parameters:
+            return
+        if saved and 'method' in saved:
+            self.method.load_state_dict(saved['method'])
+        if 'optimizer' not in checkpoint:
+            return
+        optimizer = dict(checkpoint['optimizer'])
+        groups = list(optimizer['param_groups'])
+        first = sum(len(group['params']) for group in groups)
+        indices = list(range(first, first + len(self.parameters)))
+        kept = (saved or {}).get('optimizer')
+        fresh = {key: value for key, value in self.group.items() if key != 'params'}
+        groups.append({**(kept['group'] if kept else fresh), 'params': indices})
+        state = dict(optimizer['state'])
+        for index, entry in zip(indices, kept['state'] if kept else [], strict=False):
+            if entry:
+                state[index] = entry
+        checkpoint['optimizer'] = {**optimizer, 'param_groups': groups, 'state': state}
+
+    def keep_in_graph(self, loss: torch.Tensor) -> torch.Tensor:
+        """Tie the parameters to ``loss`` with factor 0, so that every process reduces them."""
+        return loss + sum(p.sum() for p in self.parameters) * 0 if self.parameters else loss
+
+
+def _average(gradient: torch.Tensor) -> torch.Tensor:
+    gradient = gradient.clone()
+    all_reduce(gradient, op='mean')
+    return gradient

@@ -1,0 +1,68 @@
+"""A method: a list of terms, and a weight for the student's own losses."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from sortkd_det.functional import check_positive
+
+from .pairs import LogitPairs
+from .term import Term
+
+
+class Method(nn.Module):
+    """The terms of a method, summed beside the student's own losses.
+
+    Args:
+        terms: configs of terms (arguments of :class:`Term`), or one of them.
+        student_weight: multiplies the student's own losses; ≥ 0.
+
+    Raises:
+        KeyError, TypeError, ValueError: as :class:`Term`, or no terms at all.
+    """
+
+    def __init__(self, terms: Sequence[dict] | dict, student_weight: float = 1.0) -> None:
+        super().__init__()
+        terms = [terms] if isinstance(terms, dict) else list(terms)
+        if not terms:
+            raise ValueError('method needs at least one term, e.g. [dict(loss="KDLoss")]')
+        self.terms = nn.ModuleList(_build_term(config) for config in terms)
+        self.student_weight = check_positive('student_weight', student_weight, allow_zero=True)
+
+    @property
+    def loss_names(self) -> list[str]:
+        """The key of each term in the runner's dict of losses."""
+        if len(self.terms) == 1:
+            return ['loss_distill']
+        return [f'loss_distill_{index}' for index in range(len(self.terms))]
+
+    def forward(self, pairs: LogitPairs, now: int) -> dict[str, Tensor]:
+        """The loss of each term at epoch (iteration) ``now``, counted from 1."""
+        return {
+            name: term(pairs, now) for name, term in zip(self.loss_names, self.terms, strict=True)
+        }
+
+    def scale_own(self, losses: dict[str, Any]) -> dict[str, Any]:
+        """The student's own losses times ``student_weight``; other entries as they are."""
+        if self.student_weight == 1.0:
+            return losses
+        return {
+            name: _times(value, self.student_weight) if 'loss' in name else value
+            for name, value in losses.items()
+        }
+
+
+def _build_term(config: Any) -> Term:
+    if isinstance(config, Term):
+        return config
+    try:
+        return Term(**config)
+    except TypeError as error:
+        raise TypeError(f'term {config}: {error}') from error
+
+
+def _times(value: Any, weight: float) -> Any:
+    if isinstance(value, list | tuple):
+        return [item * weight for item in value]
+    return value * weight

@@ -1,0 +1,179 @@
+"""The teacher, a guest of the run: built, checked, frozen, and fed in its own terms."""
+
+import copy
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config
+from mmengine.hub import get_config
+from mmengine.registry import MODELS, DefaultScope
+from torch import Tensor, nn
+
+from .checkpoint import load_checkpoint, weights_of
+
+_NAMED = 6  # how many keys an error names
+
+
+class Teacher:
+    """A frozen model in eval mode, and the conversion of the student's inputs for it.
+
+    It is no ``nn.Module``, so that it can become part of no model by accident.
+
+    Args:
+        config: a config file, ``'mmdet::…'`` for one of MMDetection's own, or a
+            Config or dict with a ``model``.
+        checkpoint: path or http(s) address of the weights; None: those that the
+            model zoo gives for a ``'mmdet::…'`` config.
+        cfg_options: entries of the config to change, as on the command line:
+            ``{'model.roi_head.bbox_head.num_classes': 3}``.
+
+    Attributes:
+        model: the network; ``eval()``, ``requires_grad`` off.
+        classes: the class names it was trained on, or None if its checkpoint
+            does not tell.
+
+    Raises:
+        ValueError: no checkpoint named, a config without a model, or weights that
+            do not fit; missing, unexpected and differing keys are counted and
+            the first few named.
+        FileNotFoundError: the config or the checkpoint does not exist.
+    """
+
+    def __init__(
+        self,
+        config: str | Mapping,
+        checkpoint: str | None = None,
+        cfg_options: Mapping | None = None,
+    ) -> None:
+        self.config = _read_config(config, cfg_options)
+        checkpoint = checkpoint or self.config.get('model_path')
+        if not checkpoint:
+            raise ValueError(
+                'no teacher named: give its weights by --teacher-checkpoint PATH, or in the config '
+                "by teacher=dict(config=…, checkpoint='PATH')"
+            )
+        self.checkpoint = str(checkpoint)
+        self.model = _build_model(self.config)
+        self.classes = _load_weights(self.model, self.checkpoint)
+        self.model.eval().requires_grad_(False)
+
+    def to(self, device: torch.device) -> 'Teacher':
+        """Move the model to ``device``."""
+        self.model.to(device)
+        return self
+
+    def convert_inputs(self, inputs: Tensor, student: nn.Module, data_samples: Sequence) -> Tensor:
+        """The student's preprocessed images, as the teacher's own preprocessing makes them.
+
+        Args:
+            inputs: (B, 3, H, W), normalised and padded for the student.
+            student: the model whose ``data_preprocessor`` did that.
+            data_samples: B samples; ``img_shape`` (height, width) bounds each
+                image within its padding.
+
+        Returns:
+            (B, 3, H', W'), padded to a multiple of the teacher's divisor;
+            ``inputs`` itself where both preprocess alike.
+        """
+        own, other = self.model.data_preprocessor, student.data_preprocessor
+        own_mean, own_std = _statistics(own, inputs)
+        mean, std = _statistics(other, inputs)
+        flip = own._channel_conversion != other._channel_conversion
+        same_values = not flip and torch.equal(mean, own_mean) and torch.equal(std, own_std)
+        divisor = own.pad_size_divisor
+        padding = (0, -inputs.shape[-1] % divisor, 0, -inputs.shape[-2] % divisor)
+        if same_values and not any(padding) and own.pad_value == other.pad_value:
+            return inputs
+        if not same_values:
+            inputs = inputs * std + mean
+            if flip:
+                inputs = inputs.flip(1)
+            inputs = (inputs - own_mean) / own_std
+        else:
+            inputs = inputs.clone()
+        inputs = F.pad(inputs, padding, value=own.pad_value)
+        for image, sample in zip(inputs, data_samples, strict=True):
+            height, width = sample.img_shape[:2]
+            image[:, height:] = own.pad_value
+            image[:, :, width:] = own.pad_value
+        return inputs
+
+
+def _read_config(config: str | Mapping, cfg_options: Mapping | None) -> Config:
+    if isinstance(config, str):
+        config = _zoo_config(config) if '::' in config else Config.fromfile(config)
+    elif isinstance(config, Mapping) and not isinstance(config, Config):
+        config = Config(dict(config))
+    config = copy.deepcopy(config)
+    if cfg_options:
+        config.merge_from_dict(dict(cfg_options))
+    if 'model' not in config:
+        raise ValueError('the config of the teacher has no model')
+    return config
+
+
+def _zoo_config(name: str) -> Config:
+    """A config of an OpenMMLab package; ``model_path`` is the zoo's checkpoint, if there is one."""
+    try:
+        return get_config(name, pretrained=True)
+    except AssertionError:  # the zoo has no weights for it
+        return get_config(name)
+
+
+def _build_model(config: Config) -> nn.Module:
+    # Its random initial weights, overwritten a moment later, must not move the
+    # run's random numbers: the student sees what it would see alone.
+    scope = config.get('default_scope')
+    with DefaultScope.overwrite_default_scope(scope), torch.random.fork_rng(devices=[]):
+        return MODELS.build(config.model)
+
+
+def _load_weights(model: nn.Module, filename: str) -> Sequence[str] | None:
+    """Load all weights or raise; returns the class names that the checkpoint tells."""
+    checkpoint = load_checkpoint(filename)
+    weights = weights_of(checkpoint, filename)
+    wanted = model.state_dict()
+    differing = [
+        f'{key} {tuple(weights[key].shape)}, the model has {tuple(wanted[key].shape)}'
+        for key in weights
+        if key in wanted and weights[key].shape != wanted[key].shape
+    ]
+    state = {
+        key: value
+        for key, value in weights.items()
+        if key not in wanted or value.shape == wanted[key].shape
+    }
+    metadata = getattr(checkpoint.get('state_dict'), '_metadata', None)
+    if metadata is not None:
+        state = type(checkpoint['state_dict'])(state)
+        state._metadata = metadata
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    shapes = {entry.split(' ')[0] for entry in differing}
+    missing = [key for key in missing if key not in shapes]
+    problems = [
+        f'{len(keys)} {kind}: {"; ".join(keys[:_NAMED])}{" …" if len(keys) > _NAMED else ""}'
+        for kind, keys in (
+            ('missing', missing),
+            ('unexpected', unexpected),
+            ('of another shape', differing),
+        )
+        if keys
+    ]
+    if problems:
+        raise ValueError(
+            f'the weights in {filename} do not fit the teacher of this config '
+            f'({len(wanted)} entries): '
+            + ' | '.join(problems)
+            + ' | expected: the checkpoint of that same architecture and number of classes'
+        )
+    meta = checkpoint.get('meta') or {}
+    dataset_meta = {key.lower(): value for key, value in (meta.get('dataset_meta') or meta).items()}
+    return dataset_meta.get('classes')
+
+
+def _statistics(preprocessor: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation per channel, as normalisation applies them."""
+    if getattr(preprocessor, '_enable_normalize', False):
+        return preprocessor.mean.to(inputs.device), preprocessor.std.to(inputs.device)
+    return inputs.new_zeros(3, 1, 1), inputs.new_ones(3, 1, 1)

@@ -1,0 +1,202 @@
+"""What the command-line tools share: from a config file and options to a run."""
+
+import argparse
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# MMEngine imports pkg_resources for each `mmdet::` base file and is told off each time.
+warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
+
+import torch  # noqa: E402
+from mmengine.config import Config, DictAction  # noqa: E402
+from mmengine.registry import RUNNERS  # noqa: E402
+from mmengine.runner import Runner  # noqa: E402
+
+# Importing the room also makes MMEngine's checkpoint loaders weights-only.
+from .distill import PlainCheckpointHook  # noqa: E402
+
+_VARIABLES = ('teacher', 'method')
+_DISTILL_HOOK = 'DistillHook'
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that every tool that runs a model takes, named as MMDetection names them."""
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--work-dir', help='folder of logs, checkpoints and results')
+    parser.add_argument('--data-root', help="folder of the data set, in place of the config's")
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config: key=value, nested by dots; lists as key="[a,b]"',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='job launcher',
+    )
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """The config of a run, with the common options applied.
+
+    Raises:
+        FileNotFoundError: no such config file.
+        ValueError: an option that would be without effect.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if not os.path.isfile(args.config):
+        raise FileNotFoundError(f'config file {args.config} does not exist')
+    cfg = Config.fromfile(args.config)
+    cfg.launcher = args.launcher
+    if args.cfg_options:
+        for key in args.cfg_options:
+            if key.split('.')[0] in _VARIABLES and find_distill_hook(cfg) is not None:
+                raise ValueError(
+                    f'--cfg-options {key}=… would be without effect: {key.split(".")[0]} has been '
+                    'copied into custom_hooks by now; write custom_hooks.0.… instead, or '
+                    '--teacher-checkpoint for the weights'
+                )
+        cfg.merge_from_dict(args.cfg_options)
+    if args.data_root:
+        set_data_root(cfg, args.data_root)
+    if args.work_dir:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = os.path.join('work_dirs', Path(args.config).stem)
+    return cfg
+
+
+def set_data_root(cfg: Config, data_root: str) -> None:
+    """Put ``data_root`` in place of the config's own, wherever a path begins with it.
+
+    Raises:
+        ValueError: the config names no data root.
+    """
+    old = cfg.get('data_root') or _first_data_root(cfg)
+    if not old:
+        raise ValueError('--data-root: this config names no data_root that could be replaced')
+    new = os.path.join(data_root, '')
+    old = os.path.join(old, '')
+
+    def replaced(value: Any) -> Any:
+        if isinstance(value, str):
+            if os.path.join(value, '') == old:
+                return new
+            return new + value[len(old) :] if value.startswith(old) else value
+        if isinstance(value, dict):
+            for key in value:
+                value[key] = replaced(value[key])
+            return value
+        if isinstance(value, list | tuple):
+            return type(value)(replaced(item) for item in value)
+        return value
+
+    for key in list(cfg.keys()):
+        if key != 'custom_hooks':  # a teacher's files lie where they lie
+            cfg[key] = replaced(cfg[key])
+
+
+def _first_data_root(cfg: Config) -> str | None:
+    for loader in ('train_dataloader', 'test_dataloader', 'val_dataloader'):
+        root = (cfg.get(loader) or {}).get('dataset', {}).get('data_root')
+        if root:
+            return root
+    return None
+
+
+def find_distill_hook(cfg: Config) -> dict | None:
+    """The entry of ``custom_hooks`` that distils, or None."""
+    for hook in cfg.get('custom_hooks') or []:
+        if str(hook.get('type')).split('.')[-1] == _DISTILL_HOOK:
+            return hook
+    return None
+
+
+def set_teacher_checkpoint(cfg: Config, checkpoint: str) -> None:
+    """Name the teacher's weights.
+
+    Raises:
+        ValueError: nothing in the config distils.
+    """
+    hook = find_distill_hook(cfg)
+    if hook is None:
+        raise ValueError(
+            '--teacher-checkpoint: this config has no sortkd_det.DistillHook in custom_hooks'
+        )
+    hook.teacher.checkpoint = checkpoint
+
+
+def student_config(cfg: Config) -> Config:
+    """The plain student's config: all that stock MMDetection needs, and nothing of ours."""
+    plain = Config({key: value for key, value in cfg.items() if key not in _VARIABLES})
+    hooks = [hook for hook in cfg.get('custom_hooks') or [] if not _is_ours(hook.get('type'))]
+    plain.pop('custom_hooks', None)
+    if hooks:
+        plain.custom_hooks = hooks
+    imports = plain.pop('custom_imports', None)
+    if imports:
+        names = imports['imports']
+        names = [names] if isinstance(names, str) else names
+        imports['imports'] = [name for name in names if not _is_ours(name)]
+        if imports['imports']:
+            plain.custom_imports = imports
+    return plain
+
+
+def _is_ours(name: Any) -> bool:
+    return str(name).split('.')[0] == 'sortkd_det'
+
+
+def build_runner(cfg: Config) -> Runner:
+    """The runner of ``cfg``: checkpoints of plain types, and gloo where there is no GPU."""
+    if cfg.launcher != 'none' and not torch.cuda.is_available():
+        _start_gloo(cfg)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner.register_hook(PlainCheckpointHook())
+    return runner
+
+
+def _start_gloo(cfg: Config) -> None:
+    """Open the process group that MMEngine cannot open on CPUs: it would set a CUDA device."""
+    if cfg.launcher != 'pytorch':
+        raise ValueError(
+            f'--launcher {cfg.launcher} needs GPUs; on CPUs use tools/dist_train.sh '
+            '(--launcher pytorch)'
+        )
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group('gloo')
+    cfg.model_wrapper_cfg = dict(
+        type='MMDistributedDataParallel',
+        device_ids=None,
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+
+
+def is_main_process() -> bool:
+    """Whether this is the process that checks data and prints, known before the runner is."""
+    return int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0))) == 0
+
+
+def run_tool(main: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser) -> None:
+    """Parse the command line and run ``main``; an error a user can mend is one line, exit 1."""
+    args = parser.parse_args()
+    try:
+        main(args)
+    except (ValueError, TypeError, KeyError, FileNotFoundError, FloatingPointError) as error:
+        if args.debug:
+            raise
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        message = error.args[0] if isinstance(error, KeyError) and error.args else error
+        print(f'\nerror: {message}', file=sys.stderr)
+        print(f'({where.filename}:{where.lineno}; --debug shows the traceback)', file=sys.stderr)
+        sys.exit(1)

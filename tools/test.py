@@ -1,0 +1,84 @@
+"""Test a detector on the test set of a config; builds and needs no teacher."""
+
+import argparse
+
+from sortkd_det.run import (
+    add_common_arguments,
+    build_runner,
+    is_main_process,
+    load_config,
+    run_tool,
+)
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """The command line, as MMDetection's own."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_common_arguments(parser)
+    parser.add_argument('checkpoint', help='checkpoint to test')
+    parser.add_argument('--out', help='write the predictions to this file (.pkl)')
+    parser.add_argument('--show', action='store_true', help='show each prediction in a window')
+    parser.add_argument('--show-dir', help='paint predictions into <work dir>/<time>/<show dir>')
+    parser.add_argument('--wait-time', type=float, default=2, help='seconds between two windows')
+    parser.add_argument('--tta', action='store_true', help='test with flipped images as well')
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    """Test."""
+    import os
+
+    from mmdet.engine.hooks.utils import trigger_visualization_hook
+    from mmdet.evaluation import DumpDetResults
+    from mmdet.utils import register_all_modules, setup_cache_size_limit_of_dynamo
+
+    from sortkd_det.detection.annotations import check_annotations
+
+    setup_cache_size_limit_of_dynamo()
+    if args.out and not args.out.endswith(('.pkl', '.pickle')):
+        raise ValueError(f'--out must name a .pkl or .pickle file, got {args.out}')
+    cfg = load_config(args)
+    if '://' not in args.checkpoint and not os.path.isfile(args.checkpoint):
+        raise FileNotFoundError(f'checkpoint {args.checkpoint} does not exist')
+    cfg.load_from = args.checkpoint
+    if args.show or args.show_dir:
+        cfg = trigger_visualization_hook(cfg, args)
+    if args.tta:
+        use_flips(cfg)
+    register_all_modules(init_default_scope=False)
+    if is_main_process():
+        check_annotations(cfg, ('test_dataloader',))
+    runner = build_runner(cfg)
+    if args.out:
+        runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
+    runner.test()
+    if is_main_process():
+        print(f'wrote {args.out or "the metrics"}; log in {runner.log_dir}')
+
+
+def use_flips(cfg) -> None:
+    """Average the detections of each image and of its mirror image."""
+    cfg.setdefault(
+        'tta_model',
+        dict(
+            type='DetTTAModel',
+            tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
+        ),
+    )
+    dataset = cfg.test_dataloader.dataset
+    while 'dataset' in dataset:
+        dataset = dataset['dataset']
+    meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
+    flips = dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)],
+            [dict(type='PackDetInputs', meta_keys=(*meta_keys, 'flip', 'flip_direction'))],
+        ],
+    )
+    dataset.pipeline = cfg.get('tta_pipeline') or [*dataset.pipeline[:-1], flips]
+    cfg.model = dict(**cfg.tta_model, module=cfg.model)
+
+
+if __name__ == '__main__':
+    run_tool(main, get_parser())

@@ -1,0 +1,75 @@
+"""Train a detector, alone or with a teacher: any MMDetection config, or one of ours."""
+
+import argparse
+
+from sortkd_det.run import (
+    add_common_arguments,
+    build_runner,
+    is_main_process,
+    load_config,
+    run_tool,
+    set_teacher_checkpoint,
+)
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """The command line, as MMDetection's own, and the two settings of distillation."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_common_arguments(parser)
+    parser.add_argument(
+        '--teacher-checkpoint', help="the teacher's weights, in place of the config's or the zoo's"
+    )
+    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    parser.add_argument(
+        '--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size'
+    )
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        help='go on from a checkpoint; without a path, from the latest in the work dir',
+    )
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    """Train."""
+    import torch
+    from mmdet.utils import register_all_modules, setup_cache_size_limit_of_dynamo
+
+    from sortkd_det.detection.annotations import check_annotations
+
+    setup_cache_size_limit_of_dynamo()
+    cfg = load_config(args)
+    if args.teacher_checkpoint:
+        set_teacher_checkpoint(cfg, args.teacher_checkpoint)
+    if args.amp:
+        if not torch.cuda.is_available():
+            raise ValueError('--amp needs a GPU, and torch sees none')
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.loss_scale = 'dynamic'
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+            raise ValueError('--auto-scale-lr: this config has no auto_scale_lr.base_batch_size')
+        cfg.auto_scale_lr.enable = True
+    if args.resume:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    register_all_modules(init_default_scope=False)
+    if is_main_process():
+        check_annotations(cfg, ('train_dataloader', 'val_dataloader'))
+    runner = build_runner(cfg)
+    runner.train()
+    if is_main_process():
+        print(f'wrote {last_checkpoint(runner.work_dir)}; log and config in {runner.log_dir}')
+
+
+def last_checkpoint(work_dir: str) -> str:
+    """Path of the newest checkpoint of a run."""
+    from mmengine.runner import find_latest_checkpoint
+
+    return find_latest_checkpoint(work_dir) or f'no checkpoint in {work_dir}'
+
+
+if __name__ == '__main__':
+    run_tool(main, get_parser())
