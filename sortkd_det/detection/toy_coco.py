@@ -14,29 +14,30 @@ import cv2
 import numpy as np
 
 # Goes into the marker: raise it whenever a change below makes other images or annotations.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MARKER_NAME = 'toy_coco.json'
 
 # Difficulty. Pairs are the ends of a range; lengths are in pixels of the image.
-MAX_OBJECTS = 6  # objects an image, 1 to this: more means more occlusion
-SIZE_RANGE = (14, 128)  # longer side of an object's box, log-uniform: smaller is harder
+MAX_OBJECTS = 4  # objects an image, 1 to this: more means more occlusion
+SIZE_RANGE = (28, 120)  # longer side of an object's box, log-uniform: smaller is harder
 MAX_SIZE_FRACTION = 0.8  # of the image's shorter side: caps the sizes above
 MIN_VISIBLE = 0.5  # share of an object that those over it leave in sight: less is harder
+ROTATION = (-20, 20)  # degrees: wider is much harder, each class has more to look like
 MAX_OVERHANG = 0.15  # of a box's side that may lie outside the image: more is harder
-COLOUR_CANDIDATES = 3  # the one furthest from the background is taken: 1 camouflages
-GRADIENT_STRENGTH = 50  # grey levels a fill may drift by across an object: more is harder
-OUTLINE_PROBABILITY = 0.5  # how often an object has a rim of another colour
-TEXTURE_STRENGTH = (10, 40)  # grey levels of the background's texture: more is harder
-BACK_CLUTTER = (3, 9)  # lines, scribbles and blobs behind the objects: more is harder
-FRONT_CLUTTER = (0, 2)  # lines and scribbles across the objects: more is harder
-NOISE_STRENGTH = (2, 10)  # standard deviation of the pixel noise, in grey levels
+COLOUR_CANDIDATES = 5  # the one furthest from the background is taken: 1 camouflages
+GRADIENT_STRENGTH = 20  # grey levels a fill may drift by across an object: more is harder
+OUTLINE_PROBABILITY = 0.2  # how often an object has a rim of another colour
+TEXTURE_STRENGTH = (4, 16)  # grey levels of the background's texture: more is harder
+BACK_CLUTTER = (1, 4)  # lines, scribbles and blobs behind the objects: more is harder
+FRONT_CLUTTER = (0, 1)  # lines and scribbles across the objects: more is harder
+NOISE_STRENGTH = (1, 6)  # standard deviation of the pixel noise, in grey levels
 
 # How alike the members of a family are: the nearer to the look-alike, the harder.
-ELLIPSE_ASPECT = (0.55, 0.75)  # short by long axis; 1 is a circle
-RING_HOLE = (0.35, 0.6)  # radius of the hole by that of the ring; 0 is a circle
-RECTANGLE_ASPECT = (0.5, 0.72)  # short by long side; 1 is a square
-RHOMBUS_ASPECT = (0.5, 0.72)  # short by long diagonal; 1 is a square
-STAR_DENT = (0.4, 0.55)  # inner by outer radius; the larger, the more stars look like polygons
+ELLIPSE_ASPECT = (0.45, 0.65)  # short by long axis; 1 is a circle
+RING_HOLE = (0.45, 0.65)  # radius of the hole by that of the ring; 0 is a circle
+RECTANGLE_ASPECT = (0.4, 0.62)  # short by long side; 1 is a square
+RHOMBUS_ASPECT = (0.5, 0.7)  # short by long diagonal; 1 is a square
+STAR_DENT = (0.38, 0.48)  # inner by outer radius; the larger, the more stars look like polygons
 CROSS_SHIFT = (0.35, 0.5)  # of a cross's bar along the stem; 0 is a plus
 
 _SUPERSAMPLING = 3
@@ -355,7 +356,7 @@ def _draw_objects(canvas: np.ndarray, rng: np.random.Generator) -> list[tuple[in
 def _place(outline: np.ndarray, canvas: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Turn, scale and shift an outline (num_points, 2) to a random place, in pixels."""
     height, width = np.array(canvas.shape[:2]) // _SUPERSAMPLING
-    angle = rng.uniform(0, 2 * np.pi)
+    angle = np.radians(rng.uniform(*ROTATION))
     turned = outline @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     largest = min(SIZE_RANGE[1], MAX_SIZE_FRACTION * min(width, height))
     size = np.exp(rng.uniform(np.log(SIZE_RANGE[0]), np.log(largest)))

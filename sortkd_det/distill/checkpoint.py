@@ -18,6 +18,10 @@ _HISTORY_STATISTICS = ('min', 'max', 'mean', 'current')
 _HISTORY_FIELDS = {'log_history', 'count_history', 'max_length'}
 
 
+# How torch's weights-only loading names what it refuses.
+_REFUSED_OBJECT = re.compile(r"(?:GLOBAL|but got(?: <class)?) '?([\w.]+(?:\(.*?\))?)")
+
+
 class UnsafeCheckpointError(ValueError):
     """A file holds objects beyond tensors and plain types."""
 
@@ -75,18 +79,16 @@ def load_checkpoint(filename: str, map_location: Any = 'cpu') -> dict:
         with torch.serialization.safe_globals(_SAFE_GLOBALS):
             checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
-        found = re.search(r'GLOBAL (\S+(?:\(.*?\))?)', str(error)) or re.search(
-            r'(?:function|class|instance of|type) ([\w.<>\' ]+)', str(error)
-        )
-        if 'nsupported' not in str(error) and 'not an allowed' not in str(error):
+        found = _REFUSED_OBJECT.search(str(error))
+        if found is None:
+            reason = str(error).splitlines()[-1]
             raise ValueError(
-                f'{path} is not a PyTorch checkpoint, or is damaged: {str(error).splitlines()[-1]}'
+                f'{path} is not a PyTorch checkpoint, or is damaged: {reason}'
             ) from error
-        name = found.group(1) if found else str(error)
         raise UnsafeCheckpointError(
-            f'{path} holds {name}, which is neither a tensor nor a plain type, and loading it '
-            'could run code. If you trust the file, load it yourself and save its weights alone: '
-            "torch.save({'state_dict': checkpoint['state_dict']}, path)"
+            f'{path} holds {found.group(1)}, which is neither a tensor nor a plain type, and '
+            'loading it could run code. If you trust the file, load it yourself and save its '
+            "weights alone: torch.save({'state_dict': checkpoint['state_dict']}, path)"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise ValueError(f'{path} is not a PyTorch checkpoint, or is damaged: {error}') from error

@@ -87,7 +87,7 @@ class Term(nn.Module):
         """
         scale = self.scale(now)
         if scale == 0:
-            return pairs.student.sum() * 0
+            return pairs.student[:0].sum()
         student = self.process(self.student_processors, pairs.student, pairs)
         target = pairs.teacher if self.target == 'teacher' else pairs.student
         target = self.process(self.processors, target, pairs)

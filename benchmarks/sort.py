@@ -1,0 +1,212 @@
+"""Time `sort_logits` on the CPU against the published formulation: two full sorts and a scatter.
+
+Each case is one matrix of logits of which a given share of the rows is wrong (the label is not at
+the maximum); only those rows have to be sorted. Before anything is timed, all functions are checked
+to give the same result to the bit.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from report import Table, installed, verdict, write_record
+from torch import Tensor
+
+from sortkd_det.functional import check_labels, sort_logits
+from sortkd_det.functional.sort import _sort_with_torch
+
+_DEEPEST_NEAR_RANK = 5
+_WARM_UP = 5
+
+
+class Case(NamedTuple):
+    """A matrix of logits.
+
+    Attributes:
+        num_rows: N.
+        num_classes: C.
+        wrong: share of the rows whose label is not at the maximum.
+        target: how many times faster than published; None: no target.
+        any_rank: wrong labels stand at any rank from 2 to C; otherwise at ranks 2 to 5.
+    """
+
+    num_rows: int
+    num_classes: int
+    wrong: float
+    target: float | None
+    any_rank: bool = False
+
+
+TARGETS = (
+    Case(1024, 81, 0.05, 30),
+    Case(1024, 81, 0.30, 6),
+    Case(512, 1000, 0.25, 20),
+    Case(4096, 1000, 0.25, 20),
+    Case(64, 100, 0.25, 1.5),
+)
+CASES = tuple(
+    case
+    for target in TARGETS
+    for case in (target, target._replace(any_rank=True, target=None))
+)  # fmt: skip
+
+
+def sort_published(logits: Tensor, labels: Tensor) -> Tensor:
+    """The published formulation, written with as few operations as it allows."""
+    rows = torch.arange(len(logits))
+    lifted = logits.clone()
+    lifted[rows, labels] += 1e9
+    order = lifted.argsort(dim=1, descending=True)
+    values = logits.sort(dim=1, descending=True).values
+    return torch.empty_like(logits).scatter_(1, order, values)
+
+
+def sort_without_numba(logits: Tensor, labels: Tensor) -> Tensor:
+    """What `sort_logits` does where numba is missing, its checks of arguments included."""
+    check_labels(logits, labels)
+    return _sort_with_torch(logits, labels, None)
+
+
+def copy(logits: Tensor, labels: Tensor) -> Tensor:
+    """A copy of the same bytes: no function that returns a new tensor can be faster."""
+    return logits.clone()
+
+
+FUNCTIONS = (sort_published, sort_logits, sort_without_numba, copy)
+
+
+def make_case(case: Case, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Logits and labels; within a row the logits are normally distributed and all different."""
+    generator = torch.Generator().manual_seed(seed)
+    ranks = torch.stack(
+        [torch.randperm(case.num_classes, generator=generator) for _ in range(case.num_rows)]
+    )
+    quantiles = (ranks + 0.5) / case.num_classes
+    logits = 2 * torch.special.ndtri(quantiles)
+    logits += torch.randn(case.num_rows, 1, generator=generator)
+
+    label_ranks = torch.zeros(case.num_rows, dtype=torch.int64)  # 0: at the maximum
+    num_wrong = round(case.wrong * case.num_rows)
+    end = case.num_classes if case.any_rank else _DEEPEST_NEAR_RANK
+    wrong_rows = torch.randperm(case.num_rows, generator=generator)[:num_wrong]
+    label_ranks[wrong_rows] = torch.randint(1, end, (num_wrong,), generator=generator)
+    labels = ranks.argsort(dim=1, descending=True).gather(1, label_ranks[:, None]).squeeze(1)
+    return logits, labels
+
+
+def check_equal(logits: Tensor, labels: Tensor) -> None:
+    """Raise unless the sorts agree to the bit.
+
+    Raises:
+        AssertionError: they differ, or equal logits in a row leave the order to chance.
+    """
+    in_order = logits.sort(dim=1).values
+    if (in_order[:, 1:] == in_order[:, :-1]).any():
+        raise AssertionError('a row holds equal logits: unstable sorts may differ')
+    expected = sort_published(logits, labels)
+    for function in (sort_logits, sort_without_numba):
+        if not torch.equal(function(logits, labels), expected):
+            raise AssertionError(f'{function.__name__} differs from the published formulation')
+
+
+def time_alternating(
+    functions: Sequence[Callable], arguments: tuple, repeats: int, blocks: int
+) -> list[list[float]]:
+    """Seconds of each function: the median of each block, in blocks that take turns."""
+    for function in functions:
+        for _ in range(_WARM_UP):
+            function(*arguments)
+    medians: list[list[float]] = [[] for _ in functions]
+    for _ in range(blocks):
+        for function, results in zip(functions, medians, strict=True):
+            results.append(statistics.median(_seconds(function, arguments, repeats)))
+    return medians
+
+
+def _seconds(function: Callable, arguments: tuple, repeats: int) -> list[float]:
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function(*arguments)
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def measure(case: Case, repeats: int, blocks: int) -> list[str]:
+    """Check and time a case; returns its row of the table."""
+    logits, labels = make_case(case)
+    check_equal(logits, labels)
+    medians = time_alternating(FUNCTIONS, (logits, labels), repeats, blocks)
+    published, ours, with_torch, copied = (statistics.median(block) for block in medians)
+    speedups = sorted(slow / fast for slow, fast in zip(*medians[:2], strict=True))
+    return [
+        f'{case.num_rows} × {case.num_classes}',
+        f'{case.wrong:.0%}',
+        'any' if case.any_rank else f'2–{_DEEPEST_NEAR_RANK}',
+        _microseconds(published),
+        _microseconds(ours),
+        f'{published / ours:.1f}×',
+        f'{speedups[0]:.1f}–{speedups[-1]:.1f}×',
+        f'≥ {case.target:g}×' if case.target else '-',
+        verdict(published / ours >= case.target) if case.target else '-',
+        _microseconds(with_torch),
+        f'{published / with_torch:.1f}×',
+        _microseconds(copied),
+        f'{ours / copied:.1f}×',
+    ]
+
+
+COLUMNS = (
+    'logits',
+    'wrong',
+    'rank',
+    'published, µs',
+    'sort_logits, µs',
+    'speed-up',
+    'of blocks',
+    'target',
+    'result',
+    'without numba, µs',
+    'speed-up',
+    'copy, µs',
+    'sort ÷ copy',
+)
+
+
+def _microseconds(seconds: float) -> str:
+    return f'{seconds * 1e6:,.1f}' if seconds < 1e-4 else f'{seconds * 1e6:,.0f}'
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--repeats', type=int, default=20, help='calls in a block (20)')
+    parser.add_argument('--blocks', type=int, default=7, help='blocks of each function (7)')
+    parser.add_argument('--threads', type=int, default=2, help="torch's threads (2)")
+    parser.add_argument('--out', help='write a Markdown record, e.g. benchmarks/results/sort.md')
+    return parser
+
+
+def main() -> None:
+    """Measure all cases."""
+    args = get_parser().parse_args()
+    torch.set_num_threads(args.threads)
+    rows = [measure(case, args.repeats, args.blocks) for case in CASES]
+    table = Table('sort_logits and the published formulation, CPU, float32', COLUMNS, rows)
+    table.show()
+    notes = [
+        f'Median of {args.blocks} alternating blocks, each the median of {args.repeats} calls; '
+        '"of blocks": lowest and highest speed-up of a block. All functions gave equal results.',
+        'The kernel of `sort_logits` runs in one thread, torch in as many as stated.',
+    ]
+    if installed('numba') == 'missing':
+        notes.append('numba is missing: `sort_logits` takes the path without it.')
+    if args.out:
+        write_record(args.out, 'Sorting logits', [table], notes)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,506 @@
+"""Time a distilled training step against the plain student's step plus what the teacher must run.
+
+The distilled step is that of a run as tools/train.py builds it, the hook joined to the student. It
+is measured against the step of the plain student's run plus, on the RoIs that this step has sampled,
+the teacher's backbone, neck, RoI extractor and box head, called directly: no sort, no loss, no hook.
+Both take the same batches with the same seeds and weights (the learning rate is 0), in turns. Peak
+memory is measured in a fresh process for each of the two.
+
+The images are drawn on the spot and all weights are random: nothing is downloaded.
+"""
+
+import argparse
+import copy
+import ctypes
+import gc
+import itertools
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmdet.utils import register_all_modules
+from mmengine.config import Config
+from mmengine.hub import get_config
+from mmengine.logging import MMLogger
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import Runner
+from report import Table, verdict, write_record
+from torch import Tensor
+
+from sortkd_det.detection.toy_coco import CLASSES, generate_toy_coco
+from sortkd_det.distill import DistillHook
+from sortkd_det.hooks import TeacherAuditHook
+from sortkd_det.run import (
+    build_runner,
+    find_distill_hook,
+    load_config,
+    set_teacher_checkpoint,
+    student_config,
+)
+
+TARGET = 1.03
+DISTILLED, PLAIN = 'distilled', 'plain'
+_OUR_HOOKS = (DistillHook, TeacherAuditHook)
+_NUM_CLASSES_KEY = 'model.roi_head.bbox_head.num_classes'
+_WARM_UP_ROUNDS = 3
+_MEMORY_STEPS = 4
+_MIB = 2**20
+
+
+# -- the two runs ------------------------------------------------------------
+
+
+def read_config(args: argparse.Namespace, folder: Path) -> Config:
+    """The config of the distillation, on the toy images in ``folder`` and with random weights.
+
+    Raises:
+        ValueError: nothing distils in it, or its student has no box head.
+    """
+    cfg = load_config(
+        argparse.Namespace(
+            config=args.config,
+            cfg_options=None,
+            data_root=None,
+            work_dir=str(folder / 'work'),
+            launcher='none',
+            local_rank=0,
+        )
+    )
+    hook = find_distill_hook(cfg)
+    if hook is None:
+        raise ValueError(f'{args.config} has no sortkd_det.DistillHook in custom_hooks')
+    if 'bbox_head' not in cfg.model.get('roi_head', {}) or 'mask_head' in cfg.model.roi_head:
+        raise ValueError(f'expected a Faster R-CNN, got {cfg.model.type} in {args.config}')
+    hook.check_teacher = None
+    hook.teacher.cfg_options = {
+        **hook.teacher.get('cfg_options', {}),
+        _NUM_CLASSES_KEY: len(CLASSES),
+    }
+    set_teacher_checkpoint(cfg, str(folder / 'teacher.pth'))
+    cfg.custom_hooks = [
+        entry
+        for entry in cfg.custom_hooks
+        if args.audit or not str(entry.type).endswith(TeacherAuditHook.__name__)
+    ]
+    cfg.model.roi_head.bbox_head.num_classes = len(CLASSES)
+    cfg.model.backbone.init_cfg = None
+    cfg.optim_wrapper.optimizer.lr = 0.0  # all work is done, and the weights stay
+    cfg.train_dataloader = dict(
+        batch_size=args.batch_size,
+        num_workers=0,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        dataset=dict(
+            type='CocoDataset',
+            data_root=str(folder / 'images'),
+            ann_file='annotations/train.json',
+            data_prefix=dict(img='train/'),
+            metainfo=dict(classes=CLASSES),
+            filter_cfg=dict(filter_empty_gt=False),
+            pipeline=[
+                dict(type='LoadImageFromFile'),
+                dict(type='LoadAnnotations', with_bbox=True),
+                dict(type='PackDetInputs'),
+            ],
+        ),
+    )
+    cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
+    cfg.test_dataloader = cfg.test_cfg = cfg.test_evaluator = None
+    cfg.param_scheduler = None
+    cfg.randomness = dict(seed=0)
+    cfg.log_level = 'ERROR'
+    return cfg
+
+
+def prepare(args: argparse.Namespace, folder: Path) -> None:
+    """Draw the images and save a teacher of random weights."""
+    num_images = args.batches * args.batch_size
+    generate_toy_coco(folder / 'images', num_images, 1, image_size=tuple(args.scale))
+    teacher = find_distill_hook(read_config(args, folder)).teacher
+    cfg = get_config(teacher.config) if '::' in teacher.config else Config.fromfile(teacher.config)
+    cfg.merge_from_dict({**teacher.cfg_options, 'model.backbone.init_cfg': None})
+    torch.manual_seed(0)
+    MMLogger.get_instance('train_step', log_level='ERROR')  # or init_weights logs each tensor
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(cfg.model)
+    model.init_weights()
+    meta = dict(dataset_meta=dict(classes=CLASSES))
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), folder / 'teacher.pth')
+
+
+@dataclass
+class Seen:
+    """What passed by in a step of the student: the teacher's inputs.
+
+    Attributes:
+        inputs: (B, 3, H, W), preprocessed.
+        data_samples: B samples.
+        rois: (N, 5), the sampled RoIs.
+    """
+
+    inputs: Tensor | None = None
+    data_samples: list | None = None
+    rois: Tensor | None = None
+
+
+class Run:
+    """A run as ``Runner.train`` sets it up, stopped before its first iteration."""
+
+    def __init__(self, cfg: Config, name: str, num_batches: int) -> None:
+        cfg = copy.deepcopy(cfg)
+        cfg.experiment_name = name
+        self.runner: Runner = build_runner(cfg)
+        loop = self.runner.train_loop  # builds it
+        self.runner.optim_wrapper = self.runner.build_optim_wrapper(self.runner.optim_wrapper)
+        self.hooks = [hook for hook in self.runner.hooks if isinstance(hook, _OUR_HOOKS)]
+        self._call('before_run')
+        self.model.init_weights()
+        self._call('before_train')
+        self.runner.optim_wrapper.initialize_count_status(self.model, 0, loop.max_iters)
+        self.model.train()
+        self.batches = list(itertools.islice(loop.dataloader, num_batches))
+        self.seen = Seen()
+        self._watch()
+
+    @property
+    def model(self) -> torch.nn.Module:
+        """The student."""
+        return self.runner.model
+
+    @property
+    def distill_hook(self) -> DistillHook:
+        """The hook that distils; the plain run has none."""
+        return next(hook for hook in self.hooks if isinstance(hook, DistillHook))
+
+    def step(self, index: int) -> float:
+        """Train on a batch, as the training loop does; returns the seconds that it took."""
+        batch = copy.deepcopy(self.batches[index % len(self.batches)])
+        torch.manual_seed(index)
+        gc.collect()
+        return seconds_of(lambda: self._iterate(index, batch))
+
+    def _iterate(self, index: int, batch: dict) -> None:
+        self._call('before_train_iter', index, batch)
+        outputs = self.model.train_step(batch, self.runner.optim_wrapper)
+        self._call('after_train_iter', index, batch, outputs)
+        self.runner.train_loop._iter += 1
+
+    def _call(self, point: str, *arguments: Any) -> None:
+        for hook in self.hooks:
+            getattr(hook, point)(self.runner, *arguments)
+
+    def _watch(self) -> None:
+        def see_inputs(module: torch.nn.Module, args: tuple, kwargs: dict) -> None:
+            self.seen.inputs, self.seen.data_samples = kwargs['inputs'], kwargs['data_samples']
+
+        def see_rois(module: torch.nn.Module, args: tuple) -> None:
+            self.seen.rois = args[1]
+
+        self.model.register_forward_pre_hook(see_inputs, with_kwargs=True)
+        self.model.roi_head.bbox_roi_extractor.register_forward_pre_hook(see_rois)
+
+
+def seconds_of(function: Callable[[], Any]) -> float:
+    """Seconds that a call takes, with what it leaves running on a GPU."""
+    _synchronise()
+    start = time.perf_counter()
+    function()
+    _synchronise()
+    return time.perf_counter() - start
+
+
+def _synchronise() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+# -- time --------------------------------------------------------------------
+
+
+@dataclass
+class Round:
+    """Seconds of one round, and whether both students sampled the same RoIs."""
+
+    distilled: float
+    plain: float
+    teacher: float
+    same_rois: bool
+    num_rois: int
+
+    @property
+    def ratio(self) -> float:
+        """Distilled step ÷ (plain step + teacher)."""
+        return self.distilled / (self.plain + self.teacher)
+
+
+def run_teacher(hook: DistillHook, images: Tensor, rois: Tensor) -> None:
+    """What a teacher cannot do without: backbone, neck, RoI extractor, box head."""
+    model = hook.adapter.teacher.model
+    with torch.no_grad():
+        features = model.extract_feat(images)
+        head = model.roi_head
+        pooled = head.bbox_roi_extractor(features[: head.bbox_roi_extractor.num_inputs], rois)
+        if head.with_shared_head:
+            pooled = head.shared_head(pooled)
+        head.bbox_head(pooled)
+
+
+def time_round(distilled: Run, plain: Run, index: int) -> Round:
+    """A step of each; which goes first alternates."""
+
+    def with_teacher() -> tuple[float, float]:
+        step = plain.step(index)
+        seen, hook = plain.seen, distilled.distill_hook
+        # The conversion of the images counts as distillation's own cost: not timed here.
+        images = hook.adapter.teacher.convert_inputs(seen.inputs, plain.model, seen.data_samples)
+        return step, seconds_of(lambda: run_teacher(hook, images, seen.rois))
+
+    if index % 2:
+        (step, teacher), joined = with_teacher(), distilled.step(index)
+    else:
+        joined, (step, teacher) = distilled.step(index), with_teacher()
+    ours, theirs = distilled.seen.rois, plain.seen.rois
+    return Round(joined, step, teacher, torch.equal(ours, theirs), len(ours))
+
+
+def time_steps(cfg: Config, args: argparse.Namespace) -> tuple[list[Round], Table]:
+    """Time all rounds, then the parts of distillation on the last batch."""
+    distilled = Run(cfg, DISTILLED, args.batches)
+    plain = Run(student_config(cfg), PLAIN, args.batches)
+    plain.model.load_state_dict(distilled.model.state_dict())
+    torch.set_num_threads(args.threads)
+    rounds = [time_round(distilled, plain, index) for index in range(_WARM_UP_ROUNDS + args.rounds)]
+    return rounds[_WARM_UP_ROUNDS:], time_parts(distilled)
+
+
+def time_parts(run: Run, repeats: int = 20) -> Table:
+    """What distillation adds to student and teacher, part by part, on the last batch."""
+    hook = run.distill_hook
+    caught = []
+    hook.watchers.append(caught.append)
+    run.step(0)
+    hook.watchers.remove(caught.append)
+    pairs = caught[0].pairs
+    pairs.student = pairs.student.detach().requires_grad_()
+
+    def forward() -> Tensor:
+        return sum(hook.method(pairs, hook.now).values())
+
+    losses = iter([forward() for _ in range(repeats)])
+    seen = run.seen
+    parts = {
+        'images for the teacher': lambda: hook.adapter.teacher.convert_inputs(
+            seen.inputs, run.model, seen.data_samples
+        ),
+        'processors': lambda: [
+            term.process(term.processors, pairs.teacher, pairs) for term in hook.method.terms
+        ],
+        'terms (processors, weights, loss)': forward,
+        "backward to the student's logits": lambda: next(losses).backward(),
+    }
+    rows = []
+    for name, part in parts.items():
+        seconds = [seconds_of(part) for _ in range(repeats)]
+        rows.append([name, _milliseconds(statistics.median(seconds), 3)])
+    shape = ' × '.join(map(str, pairs.teacher.shape))
+    wrong = (pairs.teacher.argmax(1) != pairs.labels).float().mean()
+    return Table(
+        f'Parts of distillation: {shape} logits, {wrong:.0%} of the rows sorted',
+        ['part', 'median, ms'],
+        rows,
+    )
+
+
+def timing_table(rounds: list[Round]) -> Table:
+    """Medians, quartiles, the ratio and its verdict."""
+    series = {
+        'distilled step': [r.distilled for r in rounds],
+        'plain step': [r.plain for r in rounds],
+        'teacher alone': [r.teacher for r in rounds],
+        'plain step + teacher': [r.plain + r.teacher for r in rounds],
+    }
+    rows = []
+    for name, seconds in series.items():
+        low, middle, high = (_milliseconds(value) for value in _quartiles(seconds))
+        rows.append([name, middle, f'{low}–{high}', '', ''])
+    low, middle, high = _quartiles([r.ratio for r in rounds])
+    rows.append(
+        [
+            'ratio of a round',
+            f'{middle:.3f}',
+            f'{low:.3f}–{high:.3f}',
+            f'≤ {TARGET}',
+            verdict(middle <= TARGET),
+        ]
+    )
+    of_medians = statistics.median(series['distilled step']) / statistics.median(
+        series['plain step + teacher']
+    )
+    rows.append(['ratio of the medians', f'{of_medians:.3f}', '', '', ''])
+    return Table('Time of a training step, ms', ['', 'median', 'quartiles', 'target', ''], rows)
+
+
+def _quartiles(values: list[float]) -> list[float]:
+    return statistics.quantiles(values, n=4, method='inclusive')
+
+
+def _milliseconds(seconds: float, digits: int = 1) -> str:
+    return f'{seconds * 1e3:,.{digits}f}'
+
+
+# -- memory ------------------------------------------------------------------
+
+
+def measure_memory(cfg: Config, args: argparse.Namespace) -> dict[str, float]:
+    """Bytes before the first steps and at their peak; for a process that does nothing else."""
+    name = args.measure_memory
+    run = Run(cfg if name == DISTILLED else student_config(cfg), name, args.batches)
+    torch.set_num_threads(args.threads)
+    before = _reset_peak()
+    for index in range(_MEMORY_STEPS):
+        run.step(index)
+    return dict(before=before, peak=_peak())
+
+
+def memory_in_fresh_process(name: str, folder: Path) -> dict[str, float]:
+    """:func:`measure_memory` in a process of its own."""
+    result = subprocess.run(
+        [sys.executable, *sys.argv, '--measure-memory', name, '--folder', str(folder)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def memory_table(memory: dict[str, dict[str, float]], teacher_bytes: int) -> Table:
+    """Both peaks, and what distillation adds."""
+    rows = [
+        [f'{name} step', *(f'{value / _MIB:,.0f}' for value in _memory_row(memory[name]))]
+        for name in (DISTILLED, PLAIN)
+    ]
+    differences = [
+        ours - theirs
+        for ours, theirs in zip(*(_memory_row(memory[n]) for n in (DISTILLED, PLAIN)), strict=True)
+    ]
+    rows.append(['difference', *(f'{value / _MIB:+,.0f}' for value in differences)])
+    rows.append(["the teacher's weights", f'{teacher_bytes / _MIB:,.0f}', '', ''])
+    kind = "torch's allocations on the GPU" if torch.cuda.is_available() else 'resident memory'
+    return Table(
+        f'Memory, MiB ({kind})',
+        ['', 'before the first step', f'peak of {_MEMORY_STEPS} steps', 'peak - before'],
+        rows,
+    )
+
+
+def _memory_row(measured: dict[str, float]) -> tuple[float, float, float]:
+    return measured['before'], measured['peak'], measured['peak'] - measured['before']
+
+
+def _reset_peak() -> float:
+    """Forget the peak so far; returns the bytes in use."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated()
+    if not sys.platform.startswith('linux'):
+        return _peak()
+    # What loading has freed goes back, so that it cannot hide what the steps take.
+    trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)
+    if trim is not None:
+        trim(0)
+    Path('/proc/self/clear_refs').write_text('5')
+    return _peak()
+
+
+def _peak() -> float:
+    """Most bytes in use since the last reset."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    if sys.platform.startswith('linux'):
+        # Not ru_maxrss: it knows no reset, and a new process inherits its parent's.
+        status = Path('/proc/self/status').read_text()
+        return int(status.split('VmHWM:')[1].split()[0]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
+
+
+# -- command line ------------------------------------------------------------
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        '--config',
+        default='configs/frcnn_r101_r18_sortkd.py',
+        help='a distillation of a Faster R-CNN (configs/frcnn_r101_r18_sortkd.py)',
+    )
+    parser.add_argument(
+        '--scale',
+        nargs=2,
+        type=int,
+        default=[640, 400],
+        metavar=('WIDTH', 'HEIGHT'),
+        help='size of the images in pixels (640 400)',
+    )
+    parser.add_argument('--batch-size', type=int, default=2, help='images in a batch (2)')
+    parser.add_argument('--batches', type=int, default=4, help='different batches (4)')
+    parser.add_argument('--rounds', type=int, default=20, help='timed rounds, at least 2 (20)')
+    parser.add_argument(
+        '--threads', type=int, default=torch.get_num_threads(), help="torch's threads (its own)"
+    )
+    parser.add_argument('--audit', action='store_true', help='with TeacherAuditHook in the run')
+    parser.add_argument('--no-memory', action='store_true', help='do not measure memory')
+    parser.add_argument(
+        '--out', help='write a Markdown record, e.g. benchmarks/results/train_step.md'
+    )
+    # For the fresh processes that this script starts itself.
+    parser.add_argument('--measure-memory', choices=(DISTILLED, PLAIN), help=argparse.SUPPRESS)
+    parser.add_argument('--folder', type=Path, help=argparse.SUPPRESS)
+    return parser
+
+
+def main() -> None:
+    """Measure memory, then time, and report."""
+    args = get_parser().parse_args()
+    register_all_modules(init_default_scope=False)
+    if args.measure_memory:
+        print(json.dumps(measure_memory(read_config(args, args.folder), args)))
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        prepare(args, folder)
+        cfg = read_config(args, folder)
+        tables = []
+        if not args.no_memory:
+            memory = {n: memory_in_fresh_process(n, folder) for n in (DISTILLED, PLAIN)}
+            tables.append(memory_table(memory, os.path.getsize(folder / 'teacher.pth')))
+        rounds, parts = time_steps(cfg, args)
+    tables = [timing_table(rounds), *tables, parts]
+    width, height = args.scale
+    num_rois = sorted({r.num_rois for r in rounds})
+    notes = [
+        f'{args.rounds} rounds after {_WARM_UP_ROUNDS} to warm up; {args.batches} batches of '
+        f'{args.batch_size} generated images of {width} × {height}, {len(CLASSES)} classes; '
+        f'random weights; {"with" if args.audit else "without"} TeacherAuditHook.',
+        f'RoIs in a batch: {"–".join(map(str, {num_rois[0]: 0, num_rois[-1]: 0}))}; both students '
+        f'sampled the same in {sum(r.same_rois for r in rounds)} of {len(rounds)} rounds.',
+    ]
+    for table in tables:
+        table.show()
+    print('\n'.join(notes))
+    if args.out:
+        write_record(args.out, 'A distilled training step', tables, notes)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,85 @@
+"""What several test files share: a handful of generated images, thin configs, the real tools."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+
+REPO = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope='session')
+def figures():
+    """Look up what the methods' authors' own code gave: ``figures(batch, name)``, a tensor."""
+    with np.load(REPO / 'tests/data/logit_figures.npz') as file:
+        arrays = {key: file[key] for key in file.files}
+
+    def look_up(batch: int, name: str) -> torch.Tensor:
+        return torch.tensor(arrays[f'{batch}/{name}'])
+
+    return look_up
+
+
+@pytest.fixture(scope='session')
+def toy_data(tmp_path_factory) -> Path:
+    """A COCO-format data set of 12 + 6 generated images."""
+    from sortkd_det.detection.toy_coco import generate_toy_coco
+
+    root = tmp_path_factory.mktemp('data') / 'toy'
+    return generate_toy_coco(root, num_train=12, num_val=6, image_size=(96, 96))
+
+
+@pytest.fixture(scope='session')
+def random_teacher(tmp_path_factory) -> Path:
+    """A checkpoint of configs/toy/teacher.py with random weights, as training would save it."""
+    path = tmp_path_factory.mktemp('teacher') / 'teacher.pth'
+    _save_random_weights(Config.fromfile(REPO / 'configs/toy/teacher.py'), path)
+    return path
+
+
+@pytest.fixture
+def save_random_weights():
+    """The function that writes such a checkpoint of any config."""
+    return _save_random_weights
+
+
+def _save_random_weights(config: Config, path: Path) -> None:
+    """Write a checkpoint of the config's model with random weights and its class names."""
+    from mmengine.registry import MODELS, DefaultScope
+
+    import sortkd_det.detection  # noqa: F401
+
+    torch.manual_seed(1)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(config.model)
+        model.init_weights()
+    classes = config.train_dataloader.dataset.metainfo.classes
+    torch.save(
+        {'state_dict': model.state_dict(), 'meta': {'dataset_meta': {'classes': tuple(classes)}}},
+        path,
+    )
+
+
+@pytest.fixture
+def run_python(tmp_path):
+    """Run Python on ``arguments`` in a fresh process; returns the finished process."""
+
+    def run(*arguments, check=True, env=None, cwd=REPO, timeout=300):
+        done = subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            cwd=cwd,
+            env={**os.environ, 'OMP_NUM_THREADS': '2', **(env or {})},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        if check and done.returncode != 0:
+            pytest.fail(f'{arguments} exited {done.returncode}\n{done.stdout}\n{done.stderr}')
+        return done
+
+    return run

@@ -1,0 +1,295 @@
+"""DistillHook in real runs of MMEngine's runner on generated images."""
+
+import copy
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+from torch import nn
+
+from sortkd_det.distill import DistillHook
+from sortkd_det.losses import KDLoss, LogitLoss
+from sortkd_det.registry import MODELS
+from sortkd_det.run import build_runner, set_data_root
+
+REPO = Path(__file__).parents[2]
+
+
+@MODELS.register_module()
+class ScaledKDLoss(LogitLoss):
+    """KD whose temperature is a parameter, as CTKD's is."""
+
+    def __init__(self):
+        super().__init__()
+        self.theta = nn.Parameter(torch.tensor(2.0))
+
+    def row_losses(self, student, target, labels):
+        return KDLoss(1.0).row_losses(student / self.theta, target / self.theta, labels)
+
+
+@pytest.fixture
+def config(tmp_path, toy_data, random_teacher):
+    """The toy SortKD config as a run of seconds in this process."""
+    cfg = Config.fromfile(REPO / 'configs/toy/sortkd.py')
+    set_data_root(cfg, str(toy_data))
+    cfg.work_dir = str(tmp_path / 'work')
+    cfg.launcher = 'none'
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        loader.num_workers = 0
+        loader.persistent_workers = False
+    cfg.train_cfg.max_epochs = 1
+    cfg.train_cfg.val_interval = 100
+    cfg.default_hooks.logger.interval = 1
+    cfg.default_hooks.checkpoint.interval = 1
+    hook = cfg.custom_hooks[0]
+    hook.teacher = dict(config=str(REPO / 'configs/toy/teacher.py'), checkpoint=str(random_teacher))
+    hook.check_teacher = None
+    cfg.custom_hooks = [hook]
+    cfg.experiment_name = tmp_path.name
+    return cfg
+
+
+def train(cfg, name='run'):
+    """Run it to its end; returns the runner."""
+    cfg = copy.deepcopy(cfg)
+    cfg.experiment_name = f'{cfg.experiment_name}-{name}'
+    cfg.work_dir = f'{cfg.work_dir}-{name}'
+    runner = build_runner(cfg)
+    runner.train()
+    return runner
+
+
+def weights(runner):
+    return {key: value.clone() for key, value in runner.model.state_dict().items()}
+
+
+def hook_of(runner):
+    return next(hook for hook in runner.hooks if isinstance(hook, DistillHook))
+
+
+def test_with_weight_zero_the_run_is_bit_equal_to_the_student_alone(config):
+    """Forward, gradients and random numbers of the student are untouched."""
+    config.custom_hooks[0].method[0].weight = 0.0
+    config.custom_hooks[0].check_teacher = 4
+    distilled = weights(train(config, 'distilled'))
+    config.custom_hooks = []
+    alone = weights(train(config, 'alone'))
+    assert distilled.keys() == alone.keys()
+    for key, value in alone.items():
+        assert torch.equal(value, distilled[key]), key
+
+
+def test_the_teacher_is_a_guest(config):
+    runner = build_runner(config)
+    parameters = sum(1 for _ in runner.model.parameters())
+    seen = {}
+
+    class Spy(DistillHook):
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            super().before_train_iter(runner, batch_idx, data_batch)
+            seen['teacher'] = self.adapter.teacher.model
+            seen['before'] = copy.deepcopy(seen['teacher'].state_dict())
+            seen['modules'] = set(runner.model.modules())
+            seen['forwards'] = 0
+            seen['copy'] = copy.deepcopy(runner.model)
+
+    hook = hook_of(runner)
+    hook.__class__ = Spy
+    runner.train()
+    teacher = seen['teacher']
+    assert sum(1 for _ in runner.model.parameters()) == parameters
+    assert not seen['modules'] & set(teacher.modules())
+    assert not teacher.training
+    assert not any(p.requires_grad for p in teacher.parameters())
+    for key, value in teacher.state_dict().items():
+        assert torch.equal(value, seen['before'][key]), key
+    optimized = {id(p) for g in runner.optim_wrapper.optimizer.param_groups for p in g['params']}
+    assert not optimized & {id(p) for p in teacher.parameters()}
+    # A deep copy of the student (EMA, say) neither copies the teacher nor distils.
+    copied = [h for m in seen['copy'].modules() for h in m._forward_hooks.values()]
+    assert all(not hasattr(h, '__self__') for h in copied)
+    # After the run the student is as it was found.
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in runner.model.modules())
+
+
+def test_student_and_teacher_run_once_per_batch(config):
+    runner = build_runner(config)
+    counts = {'student': 0, 'teacher': 0, 'rpn': 0}
+
+    def count(name):
+        def hook(*_):
+            counts[name] += 1
+
+        return hook
+
+    hook = hook_of(runner)
+    join = hook._join
+
+    def joined(student):
+        teacher = hook.adapter.teacher.model
+        student.backbone.register_forward_hook(count('student'))
+        teacher.backbone.register_forward_hook(count('teacher'))
+        teacher.rpn_head.register_forward_hook(count('rpn'))
+        return join(student)
+
+    hook._join = joined
+    runner.train()
+    assert counts == {'student': 3, 'teacher': 3, 'rpn': 0}
+
+
+def test_the_teacher_sees_the_students_rois(config):
+    """Student and teacher of equal weights give equal logits: no loss, no gradient."""
+    runner = build_runner(config)
+    hook = hook_of(runner)
+    pairs = []
+    hook.watchers.append(lambda batch: pairs.append(batch))
+
+    def share_weights(runner):
+        DistillHook.before_train(hook, runner)
+        hook.adapter.teacher.model = copy.deepcopy(runner.model).train()
+        hook.adapter.teacher_head = hook.adapter.teacher.model.roi_head
+
+    hook.before_train = share_weights
+    hook.method.terms[0].processors = []
+    runner.train()
+    first = pairs[0]
+    assert len(first.pairs.labels) > 12
+    assert torch.equal(first.pairs.student.detach(), first.pairs.teacher)
+    assert first.distill_losses['loss_distill'].item() == 0
+
+
+def test_ground_truth_boxes_are_found_among_the_rois(config):
+    runner = build_runner(config)
+    hook = hook_of(runner)
+    found = []
+
+    def watch(batch):
+        truth = batch.pairs.find_ground_truth()
+        labels = batch.pairs.labels
+        found.append((int(truth.sum()), labels[truth], batch.pairs.background))
+
+    hook.watchers.append(watch)
+    boxes = []
+    runner.model.register_forward_pre_hook(
+        lambda m, a, k: boxes.append(
+            sorted(label for s in k['data_samples'] for label in s.gt_instances.labels.tolist())
+        ),
+        with_kwargs=True,
+    )
+    runner.train()
+    for (count, labels, background), expected in zip(found, boxes, strict=True):
+        assert count == len(expected)  # the sampler adds each of them once
+        assert sorted(labels.tolist()) == expected
+        assert background not in expected
+
+
+def test_what_a_method_learns_is_trained_saved_apart_and_resumed(config):
+    config.custom_hooks[0].method = [dict(loss='ScaledKDLoss')]
+    config.train_cfg.max_epochs = 2
+    config.param_scheduler = [dict(type='MultiStepLR', milestones=[1], gamma=0.1, by_epoch=True)]
+    whole = train(config, 'whole')
+    theta = hook_of(whole).method.terms[0].loss.theta
+    assert theta.item() != 2.0
+    group = whole.optim_wrapper.optimizer.param_groups[-1]
+    assert group['params'][0] is theta
+    assert group['lr'] == whole.optim_wrapper.optimizer.param_groups[0]['lr']
+    saved = torch.load(f'{whole.work_dir}/epoch_1.pth', weights_only=True)
+    assert not any('theta' in key for key in saved['state_dict'])
+    assert saved['sortkd_det']['method']['terms.0.loss.theta'] != 2.0
+    plain = len([p for p in whole.model.parameters() if p.requires_grad])
+    assert len(saved['optimizer']['state']) == plain
+    assert sum(len(g['params']) for g in saved['optimizer']['param_groups']) == plain
+
+    resumed = copy.deepcopy(config)
+    resumed.resume = True
+    resumed.load_from = f'{whole.work_dir}/epoch_1.pth'
+    resumed = train(resumed, 'resumed')
+    state = resumed.optim_wrapper.optimizer.state[hook_of(resumed).method.terms[0].loss.theta]
+    assert state['step'] == 6  # three before, three after
+    assert hook_of(resumed).method.terms[0].loss.theta.item() != pytest.approx(2.0)
+    final = torch.load(f'{resumed.work_dir}/epoch_2.pth', weights_only=True)
+    assert set(final['sortkd_det']) == {'method', 'optimizer'}
+
+
+def test_resuming_a_plain_checkpoint_starts_what_the_method_learns_afresh(config):
+    config.custom_hooks[0].method = [dict(loss='ScaledKDLoss')]
+    alone = copy.deepcopy(config)
+    alone.custom_hooks = []
+    alone = train(alone, 'alone')
+    config.resume, config.load_from = True, f'{alone.work_dir}/epoch_1.pth'
+    config.train_cfg.max_epochs = 2
+    runner = train(config, 'resumed')
+    assert runner.epoch == 2
+    assert hook_of(runner).method.terms[0].loss.theta.item() != 2.0
+
+
+def test_iteration_based_runs_schedule_by_iterations(config, caplog):
+    config.train_cfg = dict(type='IterBasedTrainLoop', max_iters=4, val_interval=2)
+    config.train_dataloader.sampler = dict(type='InfiniteSampler', shuffle=True)
+    config.train_dataloader.batch_sampler = None
+    config.param_scheduler = []
+    config.default_hooks.checkpoint.by_epoch = False
+    config.log_processor.by_epoch = False
+    config.custom_hooks[0].method[0].begin = 3
+    config.custom_hooks.append(dict(type='sortkd_det.TeacherAuditHook', interval=1))
+    runner = build_runner(config)
+    losses = []
+    hook_of(runner).watchers.append(
+        lambda batch: losses.append(batch.distill_losses['loss_distill'].item())
+    )
+    with caplog.at_level(logging.INFO):
+        runner.logger.propagate = True
+        runner.train()
+    assert losses[:2] == [0, 0]
+    assert min(losses[2:]) > 0
+    assert caplog.text.count('teacher on the training samples, per class') == 2
+
+
+@pytest.mark.parametrize('bad', ['nan', 'inf'])
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_term_and_iteration(config, bad):
+    config.train_cfg.max_epochs = 2
+    runner = build_runner(config)
+    hook = hook_of(runner)
+    row_losses = hook.method.terms[0].loss.row_losses
+    calls = []
+
+    def broken(*args):
+        calls.append(1)
+        return row_losses(*args) * (float(bad) if len(calls) == 5 else 1)
+
+    hook.method.terms[0].loss.row_losses = broken
+    with pytest.raises(FloatingPointError, match=r'loss_distill \(KDLoss\).*iteration 5'):
+        runner.train()
+    saved = torch.load(f'{runner.work_dir}/epoch_1.pth', weights_only=True)
+    assert all(v.isfinite().all() for v in saved['state_dict'].values())
+
+
+def test_a_run_without_training_builds_no_teacher(config):
+    config.custom_hooks[0].teacher.checkpoint = 'does/not/exist.pth'
+    runner = build_runner(config)
+    assert 'coco/bbox_mAP' in runner.test()
+    assert not hasattr(hook_of(runner), 'adapter')
+
+
+def test_mask_rcnn_and_double_head_are_read_by_their_box_head(config, random_teacher):
+    """Double-Head calls its RoI extractor twice a forward; the first call has the RoIs."""
+    roi_head = config.model.roi_head
+    roi_head.type = 'DoubleHeadRoIHead'
+    roi_head.reg_roi_scale_factor = 1.3
+    roi_head.bbox_head = dict(
+        type='DoubleConvFCBBoxHead', num_convs=1, num_fcs=1, in_channels=64,
+        conv_out_channels=64, fc_out_channels=64, roi_feat_size=7, num_classes=12,
+        bbox_coder=roi_head.bbox_head.bbox_coder, reg_class_agnostic=False,
+        loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=2.0),
+        loss_bbox=dict(type='SmoothL1Loss', beta=1.0, loss_weight=2.0),
+    )  # fmt: skip
+    losses = []
+    runner = build_runner(config)
+    assert isinstance(runner, Runner)
+    hook_of(runner).watchers.append(lambda batch: losses.append(batch.distill_losses))
+    runner.train()
+    assert len(losses) == 3
+    assert all(loss['loss_distill'] > 0 for loss in losses)

@@ -1,0 +1,101 @@
+import pytest
+import torch
+
+from sortkd_det.distill import LogitPairs, Method, Term
+
+
+@pytest.fixture
+def pairs():
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(2, 6, 5, generator=generator)
+    labels = torch.tensor([0, 1, 2, 3, 4, 4])
+    return LogitPairs(student.requires_grad_(), teacher, labels, torch.ones(6), 4)
+
+
+def test_one_term_is_called_loss_distill(pairs):
+    for terms in ([{'loss': 'KDLoss'}], {'loss': 'KDLoss'}, [Term('KDLoss')]):
+        losses = Method(terms)(pairs, 1)
+        assert list(losses) == ['loss_distill']
+        assert torch.equal(losses['loss_distill'], Term('KDLoss')(pairs, 1))
+
+
+def test_each_term_speaks_for_itself_under_a_number(pairs):
+    configs = [
+        {'loss': 'KDLoss', 'processors': ['SortLogits']},
+        {'loss': 'DKDLoss', 'weight': 2},
+        {'loss': 'KDLoss', 'begin': 2},
+    ]
+    method = Method(configs)
+    assert method.loss_names == ['loss_distill_0', 'loss_distill_1', 'loss_distill_2']
+    for now in (1, 2):
+        losses = method(pairs, now)
+        assert list(losses) == method.loss_names
+        for loss, config in zip(losses.values(), configs, strict=True):
+            assert torch.equal(loss, Term(**config)(pairs, now))
+    assert float(method(pairs, 1)['loss_distill_2'].detach()) == 0
+
+
+def test_swapped_distillation_of_the_student_is_two_terms(pairs):
+    # Design: methods are configs made of terms; both sides' gradients reach the student.
+    method = Method([{'loss': 'KDLoss'}, {'loss': 'KDLoss', 'target': 'student', 'begin': 2}])
+    sum(method(pairs, 2).values()).backward()
+    assert pairs.student.grad is not None
+
+
+def own_losses():
+    return {
+        'loss_cls': torch.tensor(2.0),
+        'loss_rpn_cls': [torch.tensor(1.0), torch.tensor(3.0)],
+        'd0.loss_bbox': (torch.tensor(5.0),),
+        'acc': torch.tensor(90.0),
+        'pos_num': 7,
+    }
+
+
+def test_student_weight_multiplies_all_own_losses_and_nothing_else():
+    scaled = Method([{'loss': 'KDLoss'}], student_weight=0.1).scale_own(own_losses())
+    assert list(scaled) == list(own_losses())
+    assert float(scaled['loss_cls']) == pytest.approx(0.2)
+    assert [float(loss) for loss in scaled['loss_rpn_cls']] == pytest.approx([0.1, 0.3])
+    assert [float(loss) for loss in scaled['d0.loss_bbox']] == pytest.approx([0.5])
+    assert float(scaled['acc']) == 90
+    assert scaled['pos_num'] == 7
+
+
+def test_student_weight_of_one_and_of_zero():
+    losses = own_losses()
+    assert Method([{'loss': 'KDLoss'}]).scale_own(losses) == losses
+    silent = Method([{'loss': 'KDLoss'}], student_weight=0).scale_own(losses)
+    assert float(silent['loss_cls']) == 0
+    assert float(silent['acc']) == 90
+
+
+def test_scaling_leaves_the_given_losses_as_they_are():
+    losses = own_losses()
+    Method([{'loss': 'KDLoss'}], student_weight=0.5).scale_own(losses)
+    assert float(losses['loss_cls']) == 2
+    assert [float(loss) for loss in losses['loss_rpn_cls']] == [1, 3]
+
+
+def test_scaled_losses_keep_their_graph():
+    loss = torch.tensor(2.0, requires_grad=True)
+    Method([{'loss': 'KDLoss'}], 0.25).scale_own({'loss_cls': [loss]})['loss_cls'][0].backward()
+    assert float(loss.grad) == 0.25
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'error', 'message'),
+    [
+        ({'terms': []}, ValueError, 'at least one term'),
+        ({'terms': [{'loss': 'KDLoss'}], 'student_weight': -1}, ValueError, 'student_weight'),
+        ({'terms': [{'loss': 'KDLoss'}], 'student_weight': '1'}, TypeError, 'student_weight'),
+        ({'terms': [{'loss': 'KDLoss', 'wieght': 1}]}, TypeError, "term .*'wieght'"),
+        ({'terms': [{'weight': 1}]}, TypeError, "term .*'loss'"),
+        ({'terms': ['KDLoss']}, TypeError, 'term KDLoss: .*mapping'),
+        ({'terms': [{'loss': 'KL'}]}, KeyError, "unknown loss 'KL'"),
+        ({'terms': [{'loss': 'KDLoss', 'begin': 0}]}, ValueError, 'begin must be'),
+    ],
+)
+def test_unfit_arguments_are_refused(arguments, error, message):
+    with pytest.raises(error, match=message):
+        Method(**arguments)

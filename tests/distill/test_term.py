@@ -1,0 +1,306 @@
+import math
+
+import pytest
+import torch
+
+from sortkd_det.distill import LogitPairs, Term
+from sortkd_det.functional import sort_logits
+from sortkd_det.losses import KDLoss
+from sortkd_det.registry import LOGIT_PROCESSORS
+
+BACKGROUND = 4
+
+
+@pytest.fixture
+def pairs():
+    """Eight samples of four classes and background; some of weight 0."""
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = 2 * torch.randn(2, 8, 5, generator=generator)
+    labels = torch.tensor([0, 4, 2, 4, 1, 3, 4, 0])
+    weight = torch.tensor([1.0, 1.0, 0.5, 2.0, 0.0, 1.0, 0.0, 1.0])
+    return LogitPairs(student.requires_grad_(), teacher, labels, weight, BACKGROUND)
+
+
+def slow_kd(student, target):
+    """KL divergence of each row at temperature 1, in plain Python."""
+    student, target = student.detach().double().softmax(1), target.detach().double().softmax(1)
+    return [
+        sum(t * math.log(t / s) for t, s in zip(*rows, strict=True))
+        for rows in zip(target.tolist(), student.tolist(), strict=True)
+    ]
+
+
+def slow_mean(losses, weights):
+    """Weighted sum over the number of rows that count."""
+    total = sum(loss * weight for loss, weight in zip(losses, weights, strict=True))
+    return total / max(sum(weight > 0 for weight in weights), 1)
+
+
+def value(loss):
+    return float(loss.detach())
+
+
+class Recorder:
+    """A processor that adds a number and writes down what it was given."""
+
+    def __init__(self, number, calls):
+        self.number, self.calls = number, calls
+
+    def __call__(self, logits, labels, ignore_index=None):
+        self.calls.append((self.number, logits, labels, ignore_index))
+        return logits * 2 + self.number
+
+
+# -- rows --------------------------------------------------------------------
+
+
+def test_all_rows_count_by_their_weight(pairs):
+    expected = slow_mean(slow_kd(pairs.student, pairs.teacher), pairs.weight.tolist())
+    assert value(Term('KDLoss')(pairs, 1)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_only_foreground_rows_count_if_told_so(pairs):
+    weights = [
+        weight if label != BACKGROUND else 0.0
+        for weight, label in zip(pairs.weight.tolist(), pairs.labels.tolist(), strict=True)
+    ]
+    assert sum(weight > 0 for weight in weights) == 4
+    expected = slow_mean(slow_kd(pairs.student, pairs.teacher), weights)
+    loss = Term('KDLoss', loss_rows='foreground')(pairs, 1)
+    assert value(loss) == pytest.approx(expected, rel=1e-5)
+    loss.backward()
+    silent = torch.tensor(weights) == 0
+    assert torch.equal(pairs.student.grad.abs().sum(1) == 0, silent)
+
+
+def test_without_a_background_class_all_rows_are_foreground(pairs):
+    pairs.background = None
+    terms = [Term('KDLoss', loss_rows=rows, sort_rows=rows) for rows in ('all', 'foreground')]
+    everything, foreground = (term(pairs, 1) for term in terms)
+    assert value(foreground) == value(everything)
+
+
+@pytest.mark.parametrize('loss_rows', ['all', 'foreground'])
+def test_a_batch_of_background_alone_gives_a_finite_loss(pairs, loss_rows):
+    pairs.labels = torch.full((8,), BACKGROUND)
+    loss = Term('KDLoss', loss_rows=loss_rows)(pairs, 1)
+    loss.backward()
+    assert (value(loss) == 0) == (loss_rows == 'foreground')
+    assert torch.isfinite(pairs.student.grad).all()
+
+
+def test_no_rows_give_zero_with_a_graph():
+    none = torch.zeros(0, 5)
+    student = none.clone().requires_grad_()
+    pairs = LogitPairs(student, none, torch.zeros(0, dtype=torch.int64), torch.zeros(0), 4)
+    loss = Term('KDLoss', processors=['SortLogits'], loss_rows='foreground')(pairs, 1)
+    loss.backward()
+    assert value(loss) == 0
+    assert student.grad.shape == (0, 5)
+
+
+# -- processors --------------------------------------------------------------
+
+
+def test_all_rows_are_sorted_from_the_start(pairs):
+    expected = sort_logits(pairs.teacher, pairs.labels)
+    term = Term('KDLoss', processors=['SortLogits'])
+    assert torch.equal(term.process(term.processors, pairs.teacher, pairs), expected)
+    losses = slow_kd(pairs.student, expected)
+    assert value(term(pairs, 1)) == pytest.approx(slow_mean(losses, pairs.weight.tolist()), 1e-5)
+
+
+def test_sorting_foreground_alone_leaves_background_rows_as_they_are(pairs):
+    term = Term('KDLoss', processors=['SortLogits'], sort_rows='foreground')
+    result = term.process(term.processors, pairs.teacher, pairs)
+    background = pairs.labels == BACKGROUND
+    in_full = sort_logits(pairs.teacher, pairs.labels)
+    assert not torch.equal(in_full[background], pairs.teacher[background])
+    assert torch.equal(result[background], pairs.teacher[background])
+    assert torch.equal(result[~background], in_full[~background])
+    losses = slow_kd(pairs.student, result)
+    assert value(term(pairs, 1)) == pytest.approx(slow_mean(losses, pairs.weight.tolist()), 1e-5)
+
+
+def test_which_rows_are_sorted_and_which_count_are_settings_of_their_own(pairs):
+    pairs.weight = torch.ones(8)
+    foreground = pairs.labels != BACKGROUND
+    losses = slow_kd(pairs.student, sort_logits(pairs.teacher, pairs.labels))
+    term = Term('KDLoss', processors=['SortLogits'], loss_rows='foreground')
+    assert value(term(pairs, 1)) == pytest.approx(slow_mean(losses, foreground.tolist()), 1e-5)
+
+
+def test_processors_are_applied_in_their_order_each_to_its_side(pairs):
+    calls = []
+    first, second, third = (Recorder(number, calls) for number in (1, 2, 3))
+    Term('KDLoss', processors=[first, second], student_processors=[third])(pairs, 1)
+    given = {number: logits for number, logits, _, _ in calls}
+    assert given[1] is pairs.teacher
+    assert torch.equal(given[2], pairs.teacher * 2 + 1)
+    assert given[3] is pairs.student
+    assert len(calls) == 3
+    for _, _, labels, ignore_index in calls:
+        assert labels is pairs.labels
+        assert ignore_index is None
+
+
+def test_processors_are_told_to_leave_background_alone_on_both_sides(pairs):
+    calls = []
+    recorders = [Recorder(number, calls) for number in (1, 2)]
+    Term(
+        'KDLoss',
+        processors=recorders[:1],
+        student_processors=recorders[1:],
+        sort_rows='foreground',
+    )(pairs, 1)
+    assert {number: ignored for number, _, _, ignored in calls} == {1: BACKGROUND, 2: BACKGROUND}
+
+
+def test_student_processors_rewrite_the_students_side(pairs):
+    expected = slow_kd(sort_logits(pairs.student, pairs.labels), pairs.teacher)
+    loss = Term('KDLoss', student_processors=['SortLogits'])(pairs, 1)
+    assert value(loss) == pytest.approx(slow_mean(expected, pairs.weight.tolist()), rel=1e-5)
+
+
+@pytest.mark.parametrize('config', ['SortLogits', 'sortkd_det.SortLogits', {'type': 'SortLogits'}])
+def test_processors_are_named_or_configured(config):
+    (processor,) = Term('KDLoss', processors=[config]).processors
+    assert type(processor) is LOGIT_PROCESSORS.get('SortLogits')
+
+
+# -- target ------------------------------------------------------------------
+
+
+def test_the_student_as_target_passes_gradient_through_both_sides(pairs):
+    pairs.weight = torch.ones(8)
+    Term('KDLoss', target='student', processors=['SortLogits'])(pairs, 1).backward()
+    leaf = pairs.student.detach().double().requires_grad_()
+    target = sort_logits(leaf, pairs.labels)
+    divergence = target.softmax(1) * (target.log_softmax(1) - leaf.log_softmax(1))
+    both = torch.autograd.grad(divergence.sum() / 8, leaf, retain_graph=True)[0]
+    p_target = target.detach().softmax(1)
+    one_side = (leaf.detach().softmax(1) - p_target) / 8
+    assert not torch.allclose(both, one_side, atol=1e-3)
+    torch.testing.assert_close(pairs.student.grad.double(), both, rtol=1e-4, atol=1e-6)
+
+
+def test_the_student_as_target_needs_no_teacher(pairs):
+    pairs.teacher = pairs.teacher * float('nan')
+    loss = Term('KDLoss', target='student', processors=['SortLogits'])(pairs, 1)
+    assert value(loss) > 0
+
+
+def test_the_teacher_gets_no_gradient(pairs):
+    assert not Term('KDLoss')(pairs, 1).backward()
+    assert pairs.teacher.grad is None
+
+
+# -- weight and schedule -----------------------------------------------------
+
+
+def test_weight_multiplies_the_loss(pairs):
+    plain = value(Term('KDLoss')(pairs, 1))
+    assert value(Term('KDLoss', weight=2.5)(pairs, 1)) == pytest.approx(2.5 * plain)
+    both = Term({'type': 'KDLoss', 'loss_weight': 3}, weight=2)
+    assert value(both(pairs, 1)) == pytest.approx(6 * plain)
+
+
+@pytest.mark.parametrize(
+    ('schedule', 'active'),
+    [
+        ({}, [1, 2, 3, 4, 5, 6]),
+        ({'begin': 3}, [3, 4, 5, 6]),
+        ({'end': 2}, [1, 2]),
+        ({'begin': 2, 'end': 4}, [2, 3, 4]),
+        ({'begin': 5, 'end': 5}, [5]),
+    ],
+)
+def test_a_term_speaks_from_begin_to_end_both_included(pairs, schedule, active):
+    plain = value(Term('KDLoss')(pairs, 1))
+    term = Term('KDLoss', **schedule)
+    expected = [plain if epoch in active else 0.0 for epoch in range(1, 7)]
+    assert [value(term(pairs, epoch)) for epoch in range(1, 7)] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize('warmup', [1, 4, 20])
+def test_warmup_grows_linearly_with_the_epoch_counted_from_one(pairs, warmup):
+    plain = value(Term('KDLoss')(pairs, 1))
+    term = Term('KDLoss', weight=3, warmup=warmup)
+    for epoch in range(1, 25):
+        expected = 3 * plain * min(epoch / warmup, 1)
+        assert value(term(pairs, epoch)) == pytest.approx(expected)
+
+
+def test_warmup_starts_where_the_term_begins():
+    term = Term('KDLoss', begin=11, end=16, warmup=4)
+    scales = [term.scale(epoch) for epoch in range(9, 19)]
+    assert scales == [0, 0, 0.25, 0.5, 0.75, 1, 1, 1, 0, 0]
+
+
+@pytest.mark.parametrize('settings', [{'begin': 2}, {'weight': 0}])
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32])
+def test_a_silent_term_is_zero_with_the_students_graph(pairs, settings, dtype):
+    # As many and as large logits as a detector has: their sum is beyond half precision.
+    student = torch.full((512, 81), 4.0, dtype=dtype, requires_grad=True)
+    pairs.student = student
+    loss = Term('KDLoss', **settings)(pairs, 1)
+    assert loss.shape == ()
+    assert value(loss) == 0
+    loss.backward()
+    assert torch.equal(student.grad, torch.zeros_like(student))
+
+
+def test_a_silent_term_runs_no_processor(pairs):
+    calls = []
+    Term('KDLoss', processors=[Recorder(1, calls)], begin=2)(pairs, 1)
+    assert calls == []
+
+
+# -- arguments ---------------------------------------------------------------
+
+
+def test_is_called_by_its_losss_type_unless_named():
+    assert Term('DKDLoss').name == 'DKDLoss'
+    assert Term('DKDLoss', name='late').name == 'late'
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'error', 'message'),
+    [
+        ({'target': 'both'}, ValueError, "target must be one of 'teacher', 'student', got 'both'"),
+        ({'loss_rows': 'fg'}, ValueError, "loss_rows must be one of 'all', 'foreground'"),
+        ({'sort_rows': None}, ValueError, "sort_rows must be one of 'all', 'foreground'"),
+        ({'weight': -1}, ValueError, 'weight must be a finite number ≥ 0, got -1'),
+        ({'weight': float('nan')}, ValueError, 'weight must be a finite number ≥ 0'),
+        ({'weight': '1'}, TypeError, 'weight must be a number'),
+        ({'begin': 0}, ValueError, 'begin must be a finite number > 0'),
+        ({'begin': '1'}, TypeError, 'begin must be a number'),
+        ({'end': 0}, ValueError, 'end must not lie before begin=1, got 0'),
+        ({'begin': 5, 'end': 4}, ValueError, 'end must not lie before begin=5, got 4'),
+        ({'end': '9'}, TypeError, 'end|int'),
+        ({'warmup': -1}, ValueError, 'warmup must be a finite number ≥ 0'),
+        ({'warmup': True}, TypeError, 'warmup must be a number'),
+        ({'processors': 'SortLogits'}, TypeError, r"processors must be a list.*\['SortLogits'\]"),
+        ({'processors': {'type': 'SortLogits'}}, TypeError, 'processors must be a list'),
+        ({'student_processors': 'SortLogits'}, TypeError, 'student_processors must be a list'),
+        ({'processors': ['Sort']}, KeyError, "unknown processor 'Sort'; .* SortLogits"),
+        ({'student_processors': ['Sort']}, KeyError, "unknown processor 'Sort'; .* SortLogits"),
+        ({'processors': [{}]}, TypeError, 'a processor needs a type'),
+        ({'loss': 'KL'}, KeyError, "unknown loss 'KL'; registered are: .*KDLoss"),
+        ({'loss': {'temperature': 1}}, TypeError, 'a loss needs a type'),
+        ({'loss': {'type': 'KDLoss', 'T': 1}}, TypeError, "loss KDLoss: .*'T'"),
+        ({'loss': {'type': 'KDLoss', 'temperature': 0}}, ValueError, 'temperature must be'),
+    ],
+)
+def test_unfit_arguments_are_refused(arguments, error, message):
+    with pytest.raises(error, match=message):
+        Term(**{'loss': 'KDLoss', **arguments})
+
+
+@pytest.mark.parametrize(
+    'arguments',
+    [{'loss': None}, {'loss': 3}, {'processors': [None]}, {'student_processors': [3]}],
+)
+def test_what_can_be_no_loss_and_no_processor_is_refused_at_once(arguments):
+    with pytest.raises(TypeError):
+        Term(**{'loss': KDLoss(), **arguments})
