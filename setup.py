@@ -35,6 +35,7 @@ setup(
         'mmengine>=0.10.7,<0.11',  # runner, hooks, registries, configs
         'mmcv>=2.0.0,<2.2.0',  # the range that MMDetection 3.3 accepts
         'mmdet>=3.3.0,<3.4',  # detectors, data sets, COCO metric
+        'terminaltables',  # tables in logs, as MMDetection prints them
     ],
     extras_require={
         # pytest runs the tests, hypothesis draws the property tests' inputs,
@@ -42,5 +43,7 @@ setup(
         'dev': ['pytest', 'hypothesis', 'ruff', 'pre-commit', 'tensorboard'],
         # rich shows the demo's progress and tables, matplotlib draws figures.
         'demo': ['rich', 'matplotlib'],
+        # numba compiles the sort on CPUs; without it the sort runs in plain torch.
+        'fast': ['numba'],
     },
 )

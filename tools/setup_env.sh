@@ -21,7 +21,7 @@ die() { # die STEP WHAT-TO-DO…
     exit 1
 }
 
-pinned() { sed -n "s/^\($1==[^ ;]*\).*/\1/p" "$CONSTRAINTS"; }
+pinned() { sed -n "s/^\($1==[^ ;#]*\).*/\1/p" "$CONSTRAINTS"; }
 
 key_of() { cat "$@" | cksum; }
 
@@ -148,4 +148,4 @@ if ! is_done mmcv "$mmcv_key"; then
 fi
 pip_step project "$mmcv_key $(key_of setup.py sortkd_det/version.py $CONSTRAINTS)" \
     'installing MMDetection, sortkd_det (editable) and what demo and tests need' \
-    --no-build-isolation -e '.[dev,demo]'
+    --no-build-isolation -e '.[dev,demo,fast]'
