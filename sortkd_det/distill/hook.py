@@ -168,7 +168,7 @@ class DistillHook(Hook):
         """
         # MMEngine has read these numbers for its log by now; no wait is added.
         for name, term in zip(self.method.loss_names, self.method.terms, strict=True):
-            value = float((outputs or {}).get(name, 0.0))
+            value = torch.as_tensor((outputs or {}).get(name, 0.0)).item()
             if not math.isfinite(value):
                 raise FloatingPointError(
                     f'the distillation loss {name} ({term.name}) is {value} at iteration '
@@ -264,7 +264,7 @@ def _test_teacher(teacher: Teacher, runner: Runner, num_images: int) -> None:
     loader_config.persistent_workers = False
     loader_config.dataset.indices = num_images
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        loader = runner.build_dataloader(loader_config)
+        loader = runner.build_dataloader(loader_config, seed=0)  # or numpy's generator would move
         evaluator: Evaluator = runner.build_evaluator(copy.deepcopy(runner.cfg.val_evaluator))
         evaluator.dataset_meta = loader.dataset.metainfo
         for metric in evaluator.metrics:

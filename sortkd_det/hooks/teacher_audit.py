@@ -100,11 +100,11 @@ class TeacherAuditHook(Hook):
         for name, value in summarise(_summed(self._since_log), self._background).items():
             runner.message_hub.update_scalar(f'train/teacher/{name}', value)
         self._since_log.zero_()
-        total = float((outputs or {}).get('loss', 0.0))
+        total = torch.as_tensor((outputs or {}).get('loss', 0.0)).item()
         for name in self._names:
             if outputs and name in outputs and total != 0:
                 runner.message_hub.update_scalar(
-                    f'train/share/{name}', float(outputs[name]) / total
+                    f'train/share/{name}', torch.as_tensor(outputs[name]).item() / total
                 )
 
     def after_train_epoch(self, runner: Runner) -> None:

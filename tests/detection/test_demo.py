@@ -196,13 +196,13 @@ def test_what_was_trained_is_not_trained_again_where_only_its_test_is_missing(
     results['steps']['kd']['status'] = 'trained'
     write_json(path, results)
     shutil.rmtree(tmp_path / 'work/kd/test')
-    assert run_untrained() == ['testing KD']
+    assert run_untrained() == ['testing KD', 'comparing']
 
 
 def test_a_deleted_folder_is_trained_anew(run_untrained, tmp_path):
     run_untrained()
     shutil.rmtree(tmp_path / 'work/sortkd')
-    assert run_untrained() == ['training SortKD', 'testing SortKD']  # the same weights as before
+    assert run_untrained() == ['training SortKD', 'testing SortKD', 'comparing']
 
 
 def test_other_settings_are_refused_and_named(run_untrained, tmp_path):
@@ -283,6 +283,12 @@ def test_latencies_are_measured_in_turns():
     assert order[1] is order[2] is models['fast']
 
 
+def test_latencies_are_measured_no_longer_than_they_may():
+    models = {'slow': Sleeper(0.05, []), 'fast': Sleeper(0.0, [])}
+    latencies = measure_latencies(models, [{} for _ in range(50)], budget=0.01)
+    assert [len(seconds) for seconds in latencies.values()] == [1, 1]
+
+
 def make_roi(logits, label=0):
     box = torch.tensor([0.0, 0, 10, 10])
     return ForegroundRoI('image.png', box, box, label, 0.9, torch.tensor(logits))
@@ -292,9 +298,9 @@ def test_the_example_is_one_on_which_the_teacher_is_wrong():
     right = make_roi([3.0, 1.0, 0.0, 0.0])
     second = make_roi([2.0, 3.0, 0.0, 0.0])
     third = make_roi([1.0, 3.0, 2.0, 0.0])
-    surer_third = make_roi([1.9, 3.0, 2.0, 0.0])
+    clearer_third = make_roi([1.5, 3.0, 2.2, 0.0])
     assert [roi.rank for roi in (right, second, third)] == [1, 2, 3]
-    assert choose_wrong([right, third, second, surer_third]) is surer_third
+    assert choose_wrong([right, third, second, clearer_third]) is clearer_third
     assert choose_wrong([right, second]) is second
     assert choose_wrong([right]) is right
     assert choose_wrong([]) is None

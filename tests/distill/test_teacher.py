@@ -127,8 +127,9 @@ def test_classes_are_read_from_the_checkpoints_meta(tmp_path, weights, others, c
     assert (teacher.classes and tuple(teacher.classes)) == classes
 
 
-@pytest.mark.parametrize('prefix', ['', 'module.'])
-@pytest.mark.parametrize('key', ['state_dict', 'model', None])
+@pytest.mark.parametrize(
+    ('key', 'prefix'), [('state_dict', 'module.'), ('model', ''), (None, 'module.')]
+)
 def test_weights_may_lie_under_the_usual_keys_and_come_from_ddp(tmp_path, weights, key, prefix):
     prefixed = {f'{prefix}{name}': value for name, value in weights.items()}
     torch.save({key: prefixed} if key else prefixed, tmp_path / 'x.pth')
