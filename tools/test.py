@@ -53,7 +53,8 @@ def main(args: argparse.Namespace) -> None:
         runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
     runner.test()
     if is_main_process():
-        print(f'wrote {args.out or "the metrics"}; log in {runner.log_dir}')
+        metrics = os.path.join(runner.log_dir, f'{runner.timestamp}.json')
+        print(f'wrote {", ".join(filter(None, (args.out, metrics)))}; log in {runner.log_dir}')
 
 
 def use_flips(cfg) -> None:

@@ -4,4 +4,4 @@ model = dict(
     neck=dict(in_channels=[32, 64, 128, 256]),
     roi_head=dict(bbox_head=dict(num_classes=12)),
 )
-train_cfg = dict(max_epochs=16)
+train_cfg = dict(max_epochs=12)

@@ -99,7 +99,7 @@ def compare(
         watch(0.6, 'drawing detections')
         shown = {title: models[title] for title in (teacher, *students)}
         _draw_detections(shown, dataset, folder / FIGURES['panels'])
-        watch(0.8, 'looking for a proposal on which the teacher is wrong')
+        watch(0.8, 'drawing the sort')
         found['sorting'] = _draw_example(
             models[teacher], models[students[1]], train_set, folder / FIGURES['sorting']
         )
@@ -115,7 +115,7 @@ def compare(
 
 
 def measure_models(models: Mapping[str, nn.Module], dataset: Dataset) -> dict[str, Any]:
-    """Count parameters and time the first images of ``dataset``, one at a time.
+    """Count parameters and time the first images of ``dataset``, one at a time, for a minute.
 
     Returns:
         ``models``, ``threads`` and ``num_timed`` of :func:`compare`.
@@ -133,7 +133,7 @@ def measure_models(models: Mapping[str, nn.Module], dataset: Dataset) -> dict[st
             for title, model in models.items()
         },
         threads=torch.get_num_threads(),
-        num_timed=len(batches),
+        num_timed=min(map(len, latencies.values())),
     )
 
 

@@ -18,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 from rich.console import Console
@@ -110,6 +111,8 @@ class Demo:
         self.options = options
         self.console = console or Console(file=sys.stdout)  # whatever stdout becomes meanwhile
         self.work_dir = options.work_dir.resolve()
+        self.configs: dict[str, Config] = {}
+        self.current: str | None = None  # the step that runs
 
     def run(self) -> dict[str, Any]:
         """Do what is left to do, then print the table.
@@ -125,8 +128,8 @@ class Demo:
         """
         with hold(self.work_dir) as self._lock, _terminable():
             self.results = Results(self.work_dir / 'results.json')
-            self._prepare()
             try:
+                self._prepare()
                 self._do_steps()
             except KeyboardInterrupt:
                 raise KeyboardInterrupt(self._how_to_go_on()) from None
@@ -151,14 +154,6 @@ class Demo:
                 '; '.join(filter(None, conflicts)) + '. Delete what is named, and what was taught '
                 'by it, to have it trained anew, or name another folder by --work-dir'
             )
-        self.results.data.update(
-            command=_command(),
-            started=self.results.data.get('started') or _now(),
-            machine=_machine(),
-            versions={'python': platform.python_version()} | {n: version(n) for n in _VERSIONS},
-            data=dict(self.toy_set, root=str(self.data_root)),
-        )
-        self.results.save()
 
     def _read_config(self, training: Training) -> Config:
         cfg = Config.fromfile(self.options.repository / training.config)
@@ -196,14 +191,17 @@ class Demo:
     def _do_steps(self) -> None:
         titles = {t.name: t.title for t in TRAININGS} | {_COMPARE: 'speed, figures'}
         expected = {t.name: self._expected_seconds(t) for t in TRAININGS} | {_COMPARE: _COMPARING}
+        done = {t.name: self._is_finished(t) for t in TRAININGS}
+        done[_COMPARE] = all(done.values()) and self._is_compared()
+        if not all(done.values()):
+            self._note_circumstances()
         with StepProgress(titles, expected, self.console) as self.progress:
             for training in TRAININGS:
-                self._do(
-                    training.name, self._is_finished(training), lambda t=training: self._teach(t)
-                )
-            self._do(_COMPARE, self._is_compared(), self._compare)
-        self.results.data['finished'] = _now()
-        self.results.save()
+                self._do(training.name, done[training.name], lambda t=training: self._teach(t))
+            self._do(_COMPARE, done[_COMPARE], self._compare)
+        if not self.results.data.get('finished'):
+            self.results.data['finished'] = _now()
+            self.results.save()
 
     def _do(self, name: str, finished: bool, work: Callable[[], None]) -> None:
         if finished:
@@ -216,6 +214,17 @@ class Demo:
         finally:
             self.results.add_seconds(name, time.monotonic() - begin)
 
+    def _note_circumstances(self) -> None:
+        self.results.data.update(
+            command=_command(),
+            started=self.results.data.get('started') or _now(),
+            finished=None,
+            machine=_machine(),
+            versions={'python': platform.python_version()} | {n: version(n) for n in _VERSIONS},
+            data=dict(self.toy_set, root=str(self.data_root)),
+        )
+        self.results.save()
+
     def _is_finished(self, training: Training) -> bool:
         step = self.results.step(training.name)
         return self._is_trained(training) and step['status'] == 'finished'
@@ -224,7 +233,9 @@ class Demo:
         """Train and test one model."""
         step = self.results.step(training.name)
         folder = self.work_dir / training.name
-        if not self._is_trained(training):
+        if self._is_trained(training):
+            self.progress.start(training.name, 0.98, 'trained before')
+        else:
             settings = self._settings(training)
             if not settings.begun:
                 step.update(status='new', seconds=0.0)
@@ -269,13 +280,13 @@ class Demo:
         self._run(
             f'training {training.title}', command, training.name, lambda: self._watch(training)
         )
-        checkpoint = find_latest_checkpoint(str(folder))
-        if checkpoint is None or not Path(checkpoint).is_file():
+        checkpoint = _latest_checkpoint(folder)
+        if checkpoint is None:
             raise DemoError(f'training {training.title} left no checkpoint in {folder}')
         step.update(
             status='trained',
             checkpoint=os.path.relpath(checkpoint, self.work_dir),
-            checkpoint_sha256=digest_of(Path(checkpoint)),
+            checkpoint_sha256=digest_of(checkpoint),
         )
         self.results.save()
 
@@ -322,9 +333,8 @@ class Demo:
                 env={**os.environ, 'PYTHONUNBUFFERED': '1'},
             )
             try:
-                while process.poll() is None:
+                while not _ends_within(process, seconds=1):
                     watch()
-                    time.sleep(0.5)
             finally:
                 _stop(process)
         if process.returncode != 0:
@@ -402,13 +412,13 @@ class Demo:
         show(
             'Teacher on foreground proposals: the run was too short for the audit to log anything.'
             if error is None
-            else f'The teacher is wrong on {100 * error:.1f} % of the foreground proposals; '
-            'those are the rows that sorting mends.'
+            else f'While SortKD trained, the teacher was wrong on {100 * error:.1f} % of the '
+            'foreground proposals; there sorting puts the label on top.'
         )
         show(f'All steps took {format_duration(data["seconds"])}. Written:')
         written = ['results.json', *filter(None, compared['figures'].values()), 'logs/']
         for path in [*written, *(f'{t.name}/' for t in TRAININGS)]:
-            show(f'  {os.path.relpath(self.work_dir / path)}', highlight=False, soft_wrap=True)
+            show(f'  {_shown(self.work_dir)}/{path}', highlight=False, soft_wrap=True)
         for name in (name for name in FIGURES if compared['figures'].get(name) is None):
             show(f'  ({FIGURES[name]} was not drawn: no proposal of the student lay on an object)')
 
@@ -423,14 +433,35 @@ class Demo:
         return batches * cfg.train_cfg.max_epochs
 
     def _how_to_go_on(self) -> str:
-        name = getattr(self, 'current', None)
+        name = self.current
         kept = 'what was finished is kept'
         if name in self.configs:
-            latest = find_latest_checkpoint(str(self.work_dir / name))
+            latest = _latest_checkpoint(self.work_dir / name)
             kept += f', and {name} goes on ' + (
-                f'from {os.path.relpath(latest)}' if latest else 'from its beginning'
+                f'from {_shown(latest)}' if latest else 'from its beginning'
             )
         return f'interrupted; {kept}. To go on:\n  {_command()}'
+
+
+def _latest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint that ``--resume`` would take up in a work directory."""
+    if not (folder / 'last_checkpoint').is_file():  # MMEngine would print that
+        return None
+    path = Path(find_latest_checkpoint(str(folder)) or '')
+    return path if path.is_file() else None
+
+
+def _shown(path: Path) -> str:
+    """``path`` as a user would type it."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def _ends_within(process: subprocess.Popen, seconds: float) -> bool:
+    try:
+        process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def _stop(process: subprocess.Popen) -> None:
@@ -477,4 +508,5 @@ def _machine() -> dict[str, Any]:
         processor = names[0] if names else processor
     except OSError:
         pass
-    return dict(system=platform.platform(), processor=processor, cores=os.cpu_count())
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return dict(system=platform.platform(), processor=processor, cores=os.cpu_count(), gpu=gpu)

@@ -32,7 +32,10 @@ class Results:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.data: dict[str, Any] = {'seconds': 0.0, 'steps': {}}
+        self.data: dict[str, Any] = {
+            **dict.fromkeys(('command', 'started', 'finished')),
+            **dict(seconds=0.0, machine={}, versions={}, data={}, steps={}),
+        }
         if path.is_file():
             try:
                 self.data = json.loads(path.read_text(encoding='utf-8'))

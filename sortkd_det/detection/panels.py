@@ -32,7 +32,7 @@ def draw_panels(
     dataset_meta: Mapping[str, Any],
     path: str | Path,
     scale: int = 3,
-    score_threshold: float = 0.3,
+    score_threshold: float = 0.4,
 ) -> None:
     """Draw ground truth and the detections of several models, an image per row.
 
@@ -90,6 +90,8 @@ def _draw(
 
 def _enlarge(instances: InstanceData, scale: int, shape: tuple[int, int]) -> InstanceData:
     """A copy with boxes as plain tensors, times ``scale``, within ``shape`` (height, width)."""
+    if 'scores' in instances:
+        instances = instances[instances.scores.argsort()]  # the surest name lies on top
     boxes = getattr(instances.bboxes, 'tensor', instances.bboxes).cpu() * scale
     height, width = shape
     edges = torch.tensor([width, height, width, height]) - 1

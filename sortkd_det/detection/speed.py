@@ -11,7 +11,7 @@ _WARM_UP = 3  # batches of each model that are not counted
 
 
 def measure_latencies(
-    models: Mapping[str, nn.Module], batches: Sequence[dict]
+    models: Mapping[str, nn.Module], batches: Sequence[dict], budget: float = 60.0
 ) -> dict[str, list[float]]:
     """Time ``test_step`` of several detectors in turns, in this process.
 
@@ -22,13 +22,19 @@ def measure_latencies(
     Args:
         models: name → detector in eval mode.
         batches: collated samples of a test data set; at least one.
+        budget: seconds after which no further batch is begun, > 0.
 
     Returns:
-        Name → seconds of each batch, in the order of ``batches``.
+        Name → seconds of each batch, in the order of ``batches``; as many for
+        each model, at least one.
     """
     names = list(models)
     seconds: dict[str, list[float]] = {name: [] for name in names}
-    for index, batch in enumerate([*batches[:_WARM_UP], *batches]):
+    num_warm_up = min(_WARM_UP, len(batches))
+    deadline = time.monotonic() + budget
+    for index, batch in enumerate([*batches[:num_warm_up], *batches]):
+        if index > num_warm_up and time.monotonic() > deadline:
+            break
         first = index % len(names)
         for name in names[first:] + names[:first]:
             fresh = copy.deepcopy(batch)  # a model writes into its samples
@@ -37,7 +43,7 @@ def measure_latencies(
             with torch.no_grad():
                 models[name].test_step(fresh)
             _wait_for_device()
-            if index >= min(_WARM_UP, len(batches)):
+            if index >= num_warm_up:
                 seconds[name].append(time.perf_counter() - begin)
     return seconds
 

@@ -89,8 +89,9 @@ def find_foreground_rois(
 def choose_wrong(rois: Sequence[ForegroundRoI]) -> ForegroundRoI | None:
     """The proposal that shows best what sorting does.
 
-    The teacher ranks the label third, else fourth, else second, and gives it as
-    much probability as it does anywhere; where it never does, the row whose label ranks lowest.
+    The teacher ranks the label third, else fourth, else second, and of all such
+    rows the smallest step down from the top to the label, and from there to
+    nothing, is widest; where there is none, the row whose label ranks lowest.
 
     Returns:
         None for no proposals.
@@ -98,5 +99,11 @@ def choose_wrong(rois: Sequence[ForegroundRoI]) -> ForegroundRoI | None:
     for rank in (3, 4, 2):
         candidates = [roi for roi in rois if roi.rank == rank]
         if candidates:
-            return max(candidates, key=lambda roi: float(roi.logits.softmax(0)[roi.label]))
+            return max(candidates, key=_smallest_step)
     return max(rois, key=lambda roi: roi.rank, default=None)
+
+
+def _smallest_step(roi: ForegroundRoI) -> float:
+    """How far apart the probabilities are that sorting moves, and the last from 0."""
+    moved = roi.logits.softmax(0).sort(descending=True).values[: roi.rank]
+    return float((moved - torch.cat([moved[1:], moved.new_zeros(1)])).min())

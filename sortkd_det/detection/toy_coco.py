@@ -14,16 +14,17 @@ import cv2
 import numpy as np
 
 # Goes into the marker: raise it whenever a change below makes other images or annotations.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 1
 MARKER_NAME = 'toy_coco.json'
 
 # Difficulty. Pairs are the ends of a range; lengths are in pixels of the image.
 MAX_OBJECTS = 4  # objects an image, 1 to this: more means more occlusion
-SIZE_RANGE = (28, 120)  # longer side of an object's box, log-uniform: smaller is harder
+SIZE_RANGE = (32, 120)  # longer side of an object's box, log-uniform: smaller is harder
 MAX_SIZE_FRACTION = 0.8  # of the image's shorter side: caps the sizes above
-MIN_VISIBLE = 0.5  # share of an object that those over it leave in sight: less is harder
+MIN_VISIBLE = 0.6  # share of an object that those over it leave in sight: less is harder
 ROTATION = (-20, 20)  # degrees: wider is much harder, each class has more to look like
 MAX_OVERHANG = 0.15  # of a box's side that may lie outside the image: more is harder
+HUE_SPREAD = 40  # degrees about the hue of a family: 180 lets colours say nothing of it
 COLOUR_CANDIDATES = 5  # the one furthest from the background is taken: 1 camouflages
 GRADIENT_STRENGTH = 20  # grey levels a fill may drift by across an object: more is harder
 OUTLINE_PROBABILITY = 0.2  # how often an object has a rim of another colour
@@ -345,7 +346,7 @@ def _draw_objects(canvas: np.ndarray, rng: np.random.Generator) -> list[tuple[in
             cv2.fillPoly(mask, [_to_canvas(polygon)], 1)
             hidden = np.bincount(owner[mask > 0], minlength=len(objects) + 1)[1:]
             if (hidden <= spare).all():
-                _paint(canvas, mask, rng)
+                _paint(canvas, mask, _hue(SHAPES[label].family), rng)
                 objects.append((label, polygon))
                 owner[mask > 0] = len(objects)
                 spare = np.append(spare - hidden, (1 - MIN_VISIBLE) * mask.sum())
@@ -371,13 +372,24 @@ def _to_canvas(polygon: np.ndarray) -> np.ndarray:
     return np.round(polygon * _SUPERSAMPLING - 0.5).astype(np.int32)
 
 
-def _paint(canvas: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> None:
-    """Fill a mask with a gradient and perhaps a rim; colours say nothing about the class."""
+def _hue(family: str) -> float:
+    """The hue of a family, in degrees: they share the circle evenly."""
+    families = list(dict.fromkeys(shape.family for shape in SHAPES))
+    return 360 * families.index(family) / len(families)
+
+
+def _paint(canvas: np.ndarray, mask: np.ndarray, hue: float, rng: np.random.Generator) -> None:
+    """Fill a mask with a gradient and perhaps a rim; the hue may hint at the family, and says
+    nothing about which of its look-alikes it is.
+    """
     left, top, width, height = cv2.boundingRect(mask)
     window = np.s_[top : top + height, left : left + width]
     canvas, mask = canvas[window], mask[window]
 
-    candidates = rng.uniform(0, 255, (COLOUR_CANDIDATES, 3))
+    hues = (hue + rng.uniform(-HUE_SPREAD, HUE_SPREAD, COLOUR_CANDIDATES)) % 360
+    saturation_value = rng.uniform((0.45, 0.35), 1, (COLOUR_CANDIDATES, 2))
+    hsv = np.column_stack([hues, saturation_value]).astype(np.float32)[None]
+    candidates = 255.0 * cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)[0]
     contrast = np.linalg.norm(candidates - cv2.mean(canvas)[:3], axis=1)
     middle = candidates[contrast.argmax()]
     drift_x, drift_y = rng.uniform(-GRADIENT_STRENGTH / 2, GRADIENT_STRENGTH / 2, (2, 3))

@@ -61,21 +61,21 @@ def draw_sorting(
         _draw_crop(figure.add_subplot(grid[:, 0]), image, box, truth)
     upper = figure.add_subplot(grid[0, -1])
     lower = figure.add_subplot(grid[1, -1], sharex=upper, sharey=upper)
-    probabilities = torch.stack([before, after]).softmax(1)[:, order].numpy()
+    percents = 100 * torch.stack([before, after]).softmax(1)[:, order].numpy()
     names = [classes[c] for c in order.tolist()]
     rank = order.tolist().index(label) + 1
-    _draw_bars(upper, probabilities[0], names, colours)
+    _draw_bars(upper, percents[0], names, colours)
     upper.set_title(
         f'teacher: "{classes[label]}", the label, stands at rank {rank}', loc='left', fontsize=11
     )
-    _draw_bars(lower, probabilities[1], names, colours)
+    _draw_bars(lower, percents[1], names, colours)
     lower.set_title('the same values, sorted: what the student is taught', loc='left', fontsize=11)
     upper.tick_params(labelbottom=False)
     lower.tick_params(axis='x', labelrotation=35)
     for text in lower.get_xticklabels():
         text.set(ha='right', rotation_mode='anchor')
     lower.set_xlabel("class, in the teacher's order")
-    upper.set_ylim(0, 1.4 * probabilities.max())  # room for the legend
+    upper.set_ylim(0, 1.4 * percents.max())  # room for the legend
     upper.legend(
         handles=[
             Patch(color=_LABEL, label=f'label: "{classes[label]}"'),
@@ -94,9 +94,9 @@ def draw_sorting(
 
 def _draw_bars(axes: Axes, heights: np.ndarray, names: list[str], colours: list[str]) -> None:
     bars = axes.bar(range(len(names)), heights, color=colours, width=0.75)
-    axes.bar_label(bars, [f'{100 * h:.1f}' if h >= 0.0005 else '' for h in heights], fontsize=8)
+    axes.bar_label(bars, [f'{h:.1f}' if h >= 0.05 else '' for h in heights], fontsize=8)
     axes.set_xticks(range(len(names)), names)
-    axes.set_ylabel('probability (bars: %)')
+    axes.set_ylabel('probability in %')
     axes.spines[['top', 'right']].set_visible(False)
 
 

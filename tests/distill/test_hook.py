@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.runner import Runner
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 from sortkd_det.distill import DistillHook
@@ -230,7 +230,7 @@ def test_resuming_a_plain_checkpoint_starts_what_the_method_learns_afresh(config
     assert hook_of(runner).method.terms[0].loss.theta.item() != 2.0
 
 
-def test_iteration_based_runs_schedule_by_iterations(config):
+def test_iteration_based_runs_schedule_by_iterations_and_log_to_tensorboard(config):
     config.train_cfg = dict(type='IterBasedTrainLoop', max_iters=4, val_interval=2)
     config.train_dataloader.sampler = dict(type='InfiniteSampler', shuffle=True)
     config.train_dataloader.batch_sampler = None
@@ -239,12 +239,16 @@ def test_iteration_based_runs_schedule_by_iterations(config):
     config.log_processor.by_epoch = False
     config.custom_hooks[0].method[0].begin = 3
     config.custom_hooks.append(dict(type='sortkd_det.TeacherAuditHook', interval=1))
+    config.visualizer.vis_backends[0].type = 'TensorboardVisBackend'  # the README's line
     runner = build_runner(config)
     losses = []
     hook_of(runner).watchers.append(
         lambda batch: losses.append(batch.distill_losses['loss_distill'].item())
     )
     runner.train()
+    (events,) = Path(runner.log_dir).glob('vis_data/events.*')
+    tags = EventAccumulator(str(events)).Reload().Tags()['scalars']
+    assert {'loss_distill', 'teacher/sorted', 'share/loss_distill'} <= set(tags)
     (log,) = Path(runner.log_dir).glob('*.log')
     assert losses[:2] == [0, 0]
     assert min(losses[2:]) > 0
@@ -277,8 +281,19 @@ def test_a_run_without_training_builds_no_teacher(config):
     assert not hasattr(hook_of(runner), 'adapter')
 
 
-def test_mask_rcnn_and_double_head_are_read_by_their_box_head(config, random_teacher):
-    """Double-Head calls its RoI extractor twice a forward; the first call has the RoIs."""
+def count_pairs(config):
+    """Train; the number of batches that were distilled, each with a loss > 0."""
+    losses = []
+    runner = build_runner(config)
+    hook_of(runner).watchers.append(
+        lambda batch: losses.append(batch.distill_losses['loss_distill'].item())
+    )
+    runner.train()
+    assert min(losses) > 0
+    return len(losses)
+
+
+def test_double_head_calls_its_roi_extractor_twice_and_is_read_once(config):
     roi_head = config.model.roi_head
     roi_head.type = 'DoubleHeadRoIHead'
     roi_head.reg_roi_scale_factor = 1.3
@@ -289,10 +304,28 @@ def test_mask_rcnn_and_double_head_are_read_by_their_box_head(config, random_tea
         loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=2.0),
         loss_bbox=dict(type='SmoothL1Loss', beta=1.0, loss_weight=2.0),
     )  # fmt: skip
-    losses = []
-    runner = build_runner(config)
-    assert isinstance(runner, Runner)
-    hook_of(runner).watchers.append(lambda batch: losses.append(batch.distill_losses))
-    runner.train()
-    assert len(losses) == 3
-    assert all(loss['loss_distill'] > 0 for loss in losses)
+    assert count_pairs(config) == 3
+
+
+@pytest.mark.parametrize('own_extractor', [True, False])
+def test_mask_rcnn_is_read_by_its_box_head(config, own_extractor):
+    config.model.type = 'MaskRCNN'
+    roi_head = config.model.roi_head
+    if own_extractor:
+        roi_head.mask_roi_extractor = {
+            **roi_head.bbox_roi_extractor,
+            'roi_layer': dict(type='RoIAlign', output_size=14, sampling_ratio=1),
+        }
+    roi_head.mask_head = dict(
+        type='FCNMaskHead', num_convs=1, in_channels=64, conv_out_channels=16, num_classes=12,
+        roi_feat_size=14 if own_extractor else 7,
+        loss_mask=dict(type='CrossEntropyLoss', use_mask=True, loss_weight=1.0),
+    )  # fmt: skip
+    config.model.train_cfg.rcnn.mask_size = 28 if own_extractor else 14
+    config.model.train_cfg.rcnn.pos_weight = -1
+    config.model.test_cfg.rcnn.mask_thr_binary = 0.5
+    for loader in (config.train_dataloader, config.val_dataloader):
+        for transform in loader.dataset.pipeline:
+            if transform.type == 'LoadAnnotations':
+                transform.with_mask = True
+    assert count_pairs(config) == 3

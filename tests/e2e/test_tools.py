@@ -141,7 +141,9 @@ def test_stock_mmdetection_tests_the_checkpoint_without_this_package(distilled, 
         'tools/test.py', 'configs/toy/sortkd.py', checkpoint, *common(tmp_path, toy_data),
         '--out', ours,
     )  # fmt: skip
-    assert f'wrote {ours}' in printed
+    metrics = re.search(r'wrote (\S+), (\S+\.json); log', printed)
+    assert metrics.group(1) == str(ours)
+    assert 'coco/bbox_mAP' in json.loads(Path(metrics.group(2)).read_text())
     assert 'teacher' not in printed.split('Distributed training')[-1].split('Load checkpoint')[-1]
     run_tool(
         'tools/student_config.py', 'configs/toy/sortkd.py', '--out', config,
