@@ -27,7 +27,7 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['sortkd_det', 'sortkd_det.*']),
-    python_requires='>=3.10',
+    python_requires='>=3.11',
     install_requires=[
         'torch>=2.6',  # weights-only loading with an allow-list
         'numpy>=1.24',

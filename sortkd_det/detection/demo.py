@@ -35,8 +35,8 @@ from .toy_coco import MARKER_NAME, generate_toy_coco
 
 _VERSIONS = ('torch', 'mmengine', 'mmcv', 'mmdet', 'numpy', 'sortkd_det')
 _TAIL = 15  # lines of a log that an error shows
-_OVERHEAD = 20.0  # seconds that a training takes to start and to be tested
-_COMPARING = 60.0  # seconds that speed and figures take
+_OVERHEAD = 25.0  # seconds that a training takes to start and to be tested
+_COMPARING = 20.0  # seconds that speed and figures take
 _COMPARE = 'compare'
 
 
@@ -60,12 +60,12 @@ class Training:
     taught: bool = False
 
 
-TEACHER = Training('teacher', 'teacher', 'configs/toy/teacher.py', 0.30)
+TEACHER = Training('teacher', 'teacher', 'configs/toy/teacher.py', 0.24)
 TRAININGS = (
     TEACHER,
-    Training('student', 'student alone', 'configs/toy/student.py', 0.15),
-    Training('kd', 'KD', 'configs/toy/kd.py', 0.25, taught=True),
-    Training('sortkd', 'SortKD', 'configs/toy/sortkd.py', 0.25, taught=True),
+    Training('student', 'student alone', 'configs/toy/student.py', 0.17),
+    Training('kd', 'KD', 'configs/toy/kd.py', 0.21, taught=True),
+    Training('sortkd', 'SortKD', 'configs/toy/sortkd.py', 0.21, taught=True),
 )
 
 

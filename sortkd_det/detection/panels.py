@@ -32,7 +32,7 @@ def draw_panels(
     dataset_meta: Mapping[str, Any],
     path: str | Path,
     scale: int = 3,
-    score_threshold: float = 0.4,
+    score_threshold: float = 0.3,
 ) -> None:
     """Draw ground truth and the detections of several models, an image per row.
 

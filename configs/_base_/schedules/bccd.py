@@ -1,5 +1,5 @@
 # BCCD: 364 microscope photographs of blood, 3 classes; from scratch at 320 x 240, on a CPU.
-_base_ = ['mmdet::_base_/datasets/coco_detection.py', 'mmdet::_base_/default_runtime.py']
+_base_ = ['mmdet::_base_/datasets/coco_detection.py', './from_scratch.py']
 
 classes = ('RBC', 'WBC', 'Platelets')
 data_root = 'data/bccd/'
@@ -57,20 +57,5 @@ test_dataloader = dict(
 val_evaluator = dict(ann_file=data_root + 'annotations/val.json')
 test_evaluator = dict(ann_file=data_root + 'annotations/test.json')
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=16, val_interval=4)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=0.001, weight_decay=0.05),
-    clip_grad=dict(max_norm=10),
-)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
-    dict(type='CosineAnnealingLR', eta_min=1e-6, by_epoch=True, convert_to_iter_based=True),
-]
-default_hooks = dict(
-    logger=dict(interval=25),
-    checkpoint=dict(interval=4, max_keep_ckpts=2),
-)
-randomness = dict(seed=0)
+train_cfg = dict(max_epochs=16, val_interval=4)
+default_hooks = dict(checkpoint=dict(interval=4))

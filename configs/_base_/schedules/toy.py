@@ -1,5 +1,5 @@
 # The generated toy set (data/toy_coco, `make demo` writes it), from scratch, on a CPU.
-_base_ = ['mmdet::_base_/datasets/coco_detection.py', 'mmdet::_base_/default_runtime.py']
+_base_ = ['mmdet::_base_/datasets/coco_detection.py', './from_scratch.py']
 
 classes = (
     'circle', 'ellipse', 'ring', 'square', 'rectangle', 'rhombus',
@@ -48,17 +48,5 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file=data_root + 'annotations/val.json')
 test_evaluator = val_evaluator
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=6, val_interval=2)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=0.001, weight_decay=0.05),
-    clip_grad=dict(max_norm=10),
-)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
-    dict(type='CosineAnnealingLR', eta_min=1e-6, by_epoch=True, convert_to_iter_based=True),
-]
-default_hooks = dict(logger=dict(interval=25), checkpoint=dict(interval=2, max_keep_ckpts=2))
-randomness = dict(seed=0)
+train_cfg = dict(max_epochs=5, val_interval=2)
+default_hooks = dict(checkpoint=dict(interval=2))

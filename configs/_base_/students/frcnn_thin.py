@@ -10,7 +10,7 @@ model = dict(
         bbox_head=dict(in_channels=64, fc_out_channels=256, reg_class_agnostic=True),
     ),
     train_cfg=dict(
-        rpn_proposal=dict(nms_pre=300, max_per_img=150),
+        rpn_proposal=dict(nms_pre=500, max_per_img=300),
         rcnn=dict(sampler=dict(num=64)),
     ),
     test_cfg=dict(rpn=dict(nms_pre=300, max_per_img=150)),

@@ -1,0 +1,10 @@
+# The thin Faster R-CNN for the toy set: twelve classes, few objects on small images. Half of the
+# RoIs are foreground, for each step to show more of the classes.
+_base_ = './frcnn_thin.py'
+model = dict(
+    roi_head=dict(bbox_head=dict(num_classes=12)),
+    train_cfg=dict(
+        rpn_proposal=dict(nms_pre=300, max_per_img=150),
+        rcnn=dict(sampler=dict(pos_fraction=0.5)),
+    ),
+)
