@@ -118,11 +118,16 @@ build_mmcv() {
         }
         trap - EXIT
     fi
-    "$VENV/bin/python" -m pip --disable-pip-version-check install --no-deps --force-reinstall \
-        "$wheels"/mmcv-*.whl >"$LOG" 2>&1 ||
-        die mmcv "$(why_pip_failed)" "The whole log: $LOG"
+    # Twice: the wheel, also over one of the same version; then what it needs to be imported.
+    {
+        "$VENV/bin/python" -m pip --disable-pip-version-check install --no-deps --force-reinstall \
+            "$wheels"/mmcv-*.whl &&
+            "$VENV/bin/python" -m pip --disable-pip-version-check install -c "$CONSTRAINTS" \
+                "$wheels"/mmcv-*.whl
+    } >"$LOG" 2>&1 || die mmcv "$(why_pip_failed)" "The whole log: $LOG"
     (cd / && "$OLDPWD/$VENV/bin/python" -c 'import mmcv.ops') >"$LOG" 2>&1 || {
         tail -n 5 "$LOG" >&2
+        grep -q '_ext' "$LOG" || die mmcv 'mmcv does not load, see above.' "The whole log: $LOG"
         rm -rf "$wheels"
         die mmcv 'The operators were built but do not load; the build was thrown away.' \
             'Run make again to build them afresh.'
