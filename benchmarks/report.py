@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def write_record(path: str, title: str, tables: Sequence[Table], notes: Sequence
     facts = [
         f'- Command: `{command()}`',
         f'- Machine: {machine()}',
-        f'- Date: {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC',
+        f'- Date: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC',
         *(f'- {note}' for note in notes),
     ]
     parts = [f'# {title}', '\n'.join(facts), *(table.markdown() for table in tables)]

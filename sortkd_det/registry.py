@@ -52,7 +52,9 @@ def build(registry: Registry, config: Any, what: str) -> Any:
     if isinstance(config, str):
         config = {'type': config}
     if not isinstance(config, Mapping):
-        return config
+        if callable(config):
+            return config
+        raise TypeError(f'a {what} is given by its type or by dict(type=…), got {config!r}')
     arguments = dict(config)
     name = arguments.pop('type', None)
     if name is None:

@@ -28,7 +28,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     """Run the demo."""
-    from sortkd_det.detection.demo import Demo, DemoOptions
+    from sortkd_det.demo.steps import Demo, DemoOptions
 
     options = DemoOptions(
         repository=Path(__file__).resolve().parents[1],

@@ -2,7 +2,10 @@
 
 import os
 import pickle
+import pickletools
 import re
+import struct
+import zipfile
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlparse
@@ -12,6 +15,7 @@ import torch
 from mmengine.dist import barrier, is_main_process
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
+from mmengine.runner import checkpoint as mmengine_checkpoint
 from mmengine.runner.checkpoint import get_external_models
 
 _HISTORY_STATISTICS = ('min', 'max', 'mean', 'current')
@@ -19,7 +23,25 @@ _HISTORY_FIELDS = {'log_history', 'count_history', 'max_length'}
 
 
 # How torch's weights-only loading names what it refuses.
-_REFUSED_OBJECT = re.compile(r"(?:GLOBAL|but got(?: <class)?) '?([\w.]+(?:\(.*?\))?)")
+_REFUSED_OBJECT = re.compile(
+    r"(?:GLOBAL|but got(?: <class)?|unrecognized function(?: <function)?) '?([\w.]+(?:\(.*?\))?)"
+)
+_REASON = re.compile(r'WeightsUnpickler error:\s*(.+)')
+
+
+# What torch.load raises, here and there, on bytes that are not what they should be.
+_DAMAGED = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
 
 
 class UnsafeCheckpointError(ValueError):
@@ -80,17 +102,18 @@ def load_checkpoint(filename: str, map_location: Any = 'cpu') -> dict:
             checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
         found = _REFUSED_OBJECT.search(str(error))
-        if found is None:
-            reason = str(error).splitlines()[-1]
+        if found is None or not _is_whole(path):
+            reason = _REASON.search(str(error))
             raise ValueError(
-                f'{path} is not a PyTorch checkpoint, or is damaged: {reason}'
+                f'{path} is not a PyTorch checkpoint, or is damaged'
+                + (f': {reason.group(1)}' if reason else '')
             ) from error
         raise UnsafeCheckpointError(
             f'{path} holds {found.group(1)}, which is neither a tensor nor a plain type, and '
             'loading it could run code. If you trust the file, load it yourself and save its '
             "weights alone: torch.save({'state_dict': checkpoint['state_dict']}, path)"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, TypeError) as error:
+    except _DAMAGED as error:
         raise ValueError(f'{path} is not a PyTorch checkpoint, or is damaged: {error}') from error
     if not isinstance(checkpoint, Mapping):
         raise ValueError(
@@ -99,6 +122,25 @@ def load_checkpoint(filename: str, map_location: Any = 'cpu') -> dict:
     if isinstance(checkpoint.get('meta'), dict):
         checkpoint['meta'].pop('config', None)
     return checkpoint
+
+
+def _is_whole(path: str) -> bool:
+    """Whether the pickles of a file in torch's old format end; one cut off names odd objects.
+
+    Nothing is executed: ``pickletools`` only parses.
+    """
+    if zipfile.is_zipfile(path):
+        return True
+    with open(path, 'rb') as file:
+        for _ in range(5):  # magic number, protocol, system, object, storage keys
+            if not file.peek(1):
+                return True
+            try:
+                for _ in pickletools.genops(file):
+                    pass
+            except Exception:  # whatever a parser meets in cut bytes
+                return False
+    return True
 
 
 def weights_of(checkpoint: Mapping, filename: str) -> dict[str, torch.Tensor]:
@@ -184,6 +226,10 @@ def _download(address: str, path: str) -> None:
             f'checkpoint {address} could not be downloaded ({error}); download it where there is a '
             f'network and place it at {path}, or name a local file'
         ) from error
+    except RuntimeError as error:  # the digest in the name is not the file's
+        raise ValueError(
+            f'checkpoint {address} was not downloaded whole, or is another file: {error}'
+        ) from error
 
 
 # Every checkpoint of a run goes through MMEngine's registry of loaders: weights
@@ -198,8 +244,23 @@ def load_from_path_or_address(filename: str, map_location: Any = None) -> dict:
 @CheckpointLoader.register_scheme(prefixes=('open-mmlab://', 'openmmlab://'), force=True)
 def load_from_openmmlab(filename: str, map_location: Any = None) -> dict:
     """MMEngine's loader of OpenMMLab's named backbones."""
+    return _load_named(filename, get_external_models(), map_location)
+
+
+@CheckpointLoader.register_scheme(prefixes=('modelzoo://', 'torchvision://'), force=True)
+def load_from_torchvision(filename: str, map_location: Any = None) -> dict:
+    """MMEngine's loader of torchvision's named backbones; it needs torchvision for the names."""
+    return _load_named(filename, mmengine_checkpoint.get_torchvision_models(), map_location)
+
+
+@CheckpointLoader.register_scheme(prefixes='mmcls://', force=True)
+def load_from_mmcls(filename: str, map_location: Any = None) -> dict:
+    """MMEngine's loader of MMClassification's named backbones."""
+    return _load_named(filename, mmengine_checkpoint.get_mmcls_models(), map_location)
+
+
+def _load_named(filename: str, addresses: Mapping[str, str], map_location: Any) -> dict:
     name = filename.split('://', 1)[1]
-    known = get_external_models()
-    if name not in known:
-        raise ValueError(f'unknown backbone {filename}; known are: {", ".join(sorted(known))}')
-    return load_checkpoint(known[name], map_location)
+    if name not in addresses:
+        raise ValueError(f'unknown backbone {filename}; known are: {", ".join(sorted(addresses))}')
+    return load_checkpoint(addresses[name], map_location)

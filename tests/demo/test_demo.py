@@ -16,9 +16,8 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.structures import InstanceData
 
-from sortkd_det.detection.compare import teacher_error
-from sortkd_det.detection.demo import TRAININGS, Demo, DemoOptions
-from sortkd_det.detection.demo_results import (
+from sortkd_det.demo.compare import teacher_error
+from sortkd_det.demo.results import (
     DemoError,
     Results,
     StepSettings,
@@ -26,6 +25,7 @@ from sortkd_det.detection.demo_results import (
     hold,
     write_json,
 )
+from sortkd_det.demo.steps import TRAININGS, Demo, DemoOptions
 from sortkd_det.detection.panels import draw_panels
 from sortkd_det.detection.speed import measure_latencies
 from sortkd_det.detection.teacher_rois import ForegroundRoI, choose_wrong

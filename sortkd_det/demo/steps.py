@@ -23,6 +23,7 @@ from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 from rich.console import Console
 
+from sortkd_det.detection.toy_coco import MARKER_NAME, generate_toy_coco
 from sortkd_det.functional import check_positive
 from sortkd_det.run import set_teacher_checkpoint
 from sortkd_det.visualization.progress import StepProgress, format_duration
@@ -30,8 +31,7 @@ from sortkd_det.visualization.report import METRICS, results_table
 from sortkd_det.visualization.scalars import read_scalars
 
 from .compare import FIGURES, Contestant, compare
-from .demo_results import DemoError, Results, StepSettings, digest_of, hold
-from .toy_coco import MARKER_NAME, generate_toy_coco
+from .results import DemoError, Results, StepSettings, digest_of, hold
 
 _VERSIONS = ('torch', 'mmengine', 'mmcv', 'mmdet', 'numpy', 'sortkd_det')
 _TAIL = 15  # lines of a log that an error shows

@@ -19,16 +19,15 @@ from mmengine.registry import DefaultScope
 from torch import nn
 from torch.utils.data import Dataset
 
+from sortkd_det.detection.panels import draw_panels
+from sortkd_det.detection.speed import measure_latencies
+from sortkd_det.detection.teacher_rois import choose_wrong, find_foreground_rois
 from sortkd_det.distill import Teacher
 from sortkd_det.run import set_data_root
 from sortkd_det.visualization.curves import draw_learning_curves
 from sortkd_det.visualization.report import METRICS
 from sortkd_det.visualization.scalars import RunScalars, read_scalars
 from sortkd_det.visualization.sorting import draw_sorting
-
-from .panels import draw_panels
-from .speed import measure_latencies
-from .teacher_rois import choose_wrong, find_foreground_rois
 
 #: Figure → file name.
 FIGURES = {
