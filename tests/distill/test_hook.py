@@ -47,7 +47,7 @@ def config(tmp_path, toy_data, random_teacher):
     hook.teacher = dict(config=str(REPO / 'configs/toy/teacher.py'), checkpoint=str(random_teacher))
     hook.check_teacher = None
     cfg.custom_hooks = [hook]
-    cfg.experiment_name = tmp_path.name
+    cfg.experiment_name = cfg.visualizer.name = tmp_path.name  # one of each per process and name
     return cfg
 
 
