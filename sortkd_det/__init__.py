@@ -2,5 +2,5 @@
 
 Importing the package imports nothing else, so that ``sortkd_det.functional``
 stays usable with torch alone. Configs register every part by
-``custom_imports = dict(imports=['sortkd_det.register'])``.
+``custom_imports = dict(imports=['sortkd_det.detection'])``.
 """

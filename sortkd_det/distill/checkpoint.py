@@ -244,7 +244,9 @@ def load_from_path_or_address(filename: str, map_location: Any = None) -> dict:
 @CheckpointLoader.register_scheme(prefixes=('open-mmlab://', 'openmmlab://'), force=True)
 def load_from_openmmlab(filename: str, map_location: Any = None) -> dict:
     """MMEngine's loader of OpenMMLab's named backbones."""
-    return _load_named(filename, get_external_models(), map_location)
+    scheme, name = filename.split('://', 1)
+    renamed = mmengine_checkpoint.get_deprecated_model_names()
+    return _load_named(f'{scheme}://{renamed.get(name, name)}', get_external_models(), map_location)
 
 
 @CheckpointLoader.register_scheme(prefixes=('modelzoo://', 'torchvision://'), force=True)
@@ -255,8 +257,17 @@ def load_from_torchvision(filename: str, map_location: Any = None) -> dict:
 
 @CheckpointLoader.register_scheme(prefixes='mmcls://', force=True)
 def load_from_mmcls(filename: str, map_location: Any = None) -> dict:
-    """MMEngine's loader of MMClassification's named backbones."""
-    return _load_named(filename, mmengine_checkpoint.get_mmcls_models(), map_location)
+    """MMEngine's loader of MMClassification's named backbones: theirs alone, without the head."""
+    checkpoint = _load_named(filename, mmengine_checkpoint.get_mmcls_models(), map_location)
+    weights = weights_of(checkpoint, filename)
+    prefix = 'backbone.'
+    return {
+        'state_dict': {
+            key.removeprefix(prefix): value
+            for key, value in weights.items()
+            if key.startswith(prefix)
+        }
+    }
 
 
 def _load_named(filename: str, addresses: Mapping[str, str], map_location: Any) -> dict:
