@@ -159,9 +159,9 @@ def test_an_option_that_would_be_without_effect(fails):
         ('method.0.loss_rows=some', ValueError, "loss_rows must be one of 'all', 'foreground'"),
         ('method.0.sort_rows=none', ValueError, "sort_rows must be one of 'all', 'foreground'"),
         ('method.0.target=label', ValueError, "target must be one of 'teacher', 'student'"),
-        ('method.0.end=0', ValueError, 'end must not lie before begin=1'),
+        ('method.0.end=0', ValueError, 'end must be at least 1'),
         ('method.0.rows=all', TypeError, "unexpected keyword argument 'rows'"),
-        ('check_teacher=0', ValueError, 'check_teacher must be a finite number > 0'),
+        ('check_teacher=0', ValueError, 'check_teacher must be at least 1, got 0'),
         ('teacher.weights=x', TypeError, r"takes config, checkpoint and .*\['weights'\] too"),
     ],
 )

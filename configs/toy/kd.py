@@ -3,7 +3,7 @@ custom_hooks = [
     dict(
         type='sortkd_det.DistillHook',
         teacher=dict(
-            config='configs/toy/teacher.py', checkpoint='work_dirs/demo/teacher/epoch_12.pth'
+            config='configs/toy/teacher.py', checkpoint='work_dirs/demo/teacher/epoch_14.pth'
         ),
         method=_base_.method,
         check_teacher=100,

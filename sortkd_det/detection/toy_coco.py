@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 # Goes into the marker: raise it whenever a change below makes other images or annotations.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MARKER_NAME = 'toy_coco.json'
 
 # Difficulty. Pairs are the ends of a range; lengths are in pixels of the image.
@@ -24,7 +24,7 @@ MAX_SIZE_FRACTION = 0.8  # of the image's shorter side: caps the sizes above
 MIN_VISIBLE = 0.6  # share of an object that those over it leave in sight: less is harder
 ROTATION = (-20, 20)  # degrees: wider is much harder, each class has more to look like
 MAX_OVERHANG = 0.15  # of a box's side that may lie outside the image: more is harder
-HUE_SPREAD = 40  # degrees about the hue of a family: 180 lets colours say nothing of it
+HUE_SPREAD = 20  # degrees about the hue of a class; neighbours are 30 apart: more is harder
 COLOUR_CANDIDATES = 5  # the one furthest from the background is taken: 1 camouflages
 GRADIENT_STRENGTH = 20  # grey levels a fill may drift by across an object: more is harder
 OUTLINE_PROBABILITY = 0.2  # how often an object has a rim of another colour
@@ -346,7 +346,7 @@ def _draw_objects(canvas: np.ndarray, rng: np.random.Generator) -> list[tuple[in
             cv2.fillPoly(mask, [_to_canvas(polygon)], 1)
             hidden = np.bincount(owner[mask > 0], minlength=len(objects) + 1)[1:]
             if (hidden <= spare).all():
-                _paint(canvas, mask, _hue(SHAPES[label].family), rng)
+                _paint(canvas, mask, 360 * label / len(SHAPES), rng)
                 objects.append((label, polygon))
                 owner[mask > 0] = len(objects)
                 spare = np.append(spare - hidden, (1 - MIN_VISIBLE) * mask.sum())
@@ -372,15 +372,10 @@ def _to_canvas(polygon: np.ndarray) -> np.ndarray:
     return np.round(polygon * _SUPERSAMPLING - 0.5).astype(np.int32)
 
 
-def _hue(family: str) -> float:
-    """The hue of a family, in degrees: they share the circle evenly."""
-    families = list(dict.fromkeys(shape.family for shape in SHAPES))
-    return 360 * families.index(family) / len(families)
-
-
 def _paint(canvas: np.ndarray, mask: np.ndarray, hue: float, rng: np.random.Generator) -> None:
-    """Fill a mask with a gradient and perhaps a rim; the hue may hint at the family, and says
-    nothing about which of its look-alikes it is.
+    """Fill a mask with a gradient and perhaps a rim.
+
+    The hue (degrees) hints at the class; those of look-alikes overlap.
     """
     left, top, width, height = cv2.boundingRect(mask)
     window = np.s_[top : top + height, left : left + width]

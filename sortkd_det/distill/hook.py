@@ -14,7 +14,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import Tensor, nn
 
-from sortkd_det.functional import check_positive
+from sortkd_det.functional import check_whole
 from sortkd_det.registry import HOOKS
 
 from .adapter import find_adapter
@@ -79,7 +79,7 @@ class DistillHook(Hook):
                 f'teacher takes config, checkpoint and cfg_options, got {sorted(unknown)} too'
             )
         if check_teacher is not None:
-            check_positive('check_teacher', check_teacher)
+            check_whole('check_teacher', check_teacher)
         self.teacher_config = dict(teacher)
         self.method = Method(method, student_weight)
         self.check_teacher = check_teacher
@@ -156,7 +156,7 @@ class DistillHook(Hook):
         student_losses = self.method.scale_own(student_losses)
         for watcher in self.watchers:
             watcher(DistilledBatch(pairs, student_losses, distill_losses))
-        return {**student_losses, **distill_losses}
+        return {**student_losses, **distill_losses, **self.method.temperatures()}
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None

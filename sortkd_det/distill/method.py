@@ -43,6 +43,14 @@ class Method(nn.Module):
             name: term(pairs, now) for name, term in zip(self.loss_names, self.terms, strict=True)
         }
 
+    def temperatures(self) -> dict[str, Tensor]:
+        """The learned temperatures of this moment, for the log."""
+        return {
+            name.replace('loss_distill', 'temperature'): term.loss.temperature().detach()
+            for name, term in zip(self.loss_names, self.terms, strict=True)
+            if isinstance(getattr(term.loss, 'temperature', None), nn.Module)
+        }
+
     def scale_own(self, losses: dict[str, Any]) -> dict[str, Any]:
         """The student's own losses times ``student_weight``; other entries as they are."""
         if self.student_weight == 1.0:

@@ -20,6 +20,8 @@ class LogitPairs:
         find_ground_truth: yields (N,) bool, True where a sample is not predicted
             but a ground-truth box that the sampler added; None where that
             cannot happen.
+        second: the same samples in a second, strongly augmented view; None where
+            the data gives one view.
     """
 
     student: Tensor
@@ -29,3 +31,4 @@ class LogitPairs:
     background: int | None = None
     activation: str = 'softmax'
     find_ground_truth: Callable[[], Tensor] | None = None
+    second: 'LogitPairs | None' = None

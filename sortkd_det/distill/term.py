@@ -7,12 +7,19 @@ import torch
 from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
-from sortkd_det.functional import check_positive
+from sortkd_det.functional import (
+    check_choice,
+    check_finite,
+    check_positive,
+    check_quantile,
+    check_whole,
+)
 from sortkd_det.registry import LOGIT_PROCESSORS, MODELS, build
 
 from .pairs import LogitPairs
 
 ROWS = ('all', 'foreground')
+VIEWS = ('first', 'second', 'all')
 
 
 class Term(nn.Module):
@@ -26,6 +33,13 @@ class Term(nn.Module):
         student_processors: those of the student's side.
         loss_rows: which rows count in the loss: ``'all'`` or ``'foreground'``.
         sort_rows: which rows the processors that need labels rewrite.
+        views: of which view of the data the loss is: ``'first'``, ``'second'``
+            (an error where there is none), or ``'all'``: the sum over those
+            that there are.
+        confidence_quantile: only rows count for which the teacher's largest
+            probability is at most this quantile of the rows that count
+            otherwise (0.5 in MLKD's first view); the loss is still divided by
+            the number of all of these. None: all count.
         weight: multiplies the loss; ≥ 0.
         begin: first epoch of the term, counted from 1 (iteration, where the run
             is counted in iterations).
@@ -48,6 +62,8 @@ class Term(nn.Module):
         student_processors: Sequence[Any] = (),
         loss_rows: str = 'all',
         sort_rows: str = 'all',
+        views: str = 'first',
+        confidence_quantile: float | None = None,
         weight: float = 1.0,
         begin: int = 1,
         end: int | None = None,
@@ -55,24 +71,18 @@ class Term(nn.Module):
         name: str | None = None,
     ) -> None:
         super().__init__()
-        _check_choice('target', target, ('teacher', 'student'))
-        _check_choice('loss_rows', loss_rows, ROWS)
-        _check_choice('sort_rows', sort_rows, ROWS)
-        check_positive('weight', weight, allow_zero=True)
-        check_positive('begin', begin)
-        check_positive('warmup', warmup, allow_zero=True)
-        if end is not None and end < begin:
-            raise ValueError(f'end must not lie before begin={begin}, got {end}')
         self.loss = build(MODELS, loss, 'loss')
-        self.target = target
+        self.target = check_choice('target', target, ('teacher', 'student'))
         self.processors = _build_processors(processors, 'processors')
         self.student_processors = _build_processors(student_processors, 'student_processors')
-        self.loss_rows = loss_rows
-        self.sort_rows = sort_rows
-        self.weight = weight
-        self.begin = begin
-        self.end = end
-        self.warmup = warmup
+        self.loss_rows = check_choice('loss_rows', loss_rows, ROWS)
+        self.sort_rows = check_choice('sort_rows', sort_rows, ROWS)
+        self.views = check_choice('views', views, VIEWS)
+        self.confidence_quantile = check_quantile('confidence_quantile', confidence_quantile)
+        self.weight = check_positive('weight', weight, allow_zero=True)
+        self.begin = check_whole('begin', begin)
+        self.end = None if end is None else check_whole('end', end, minimum=begin)
+        self.warmup = check_whole('warmup', warmup, minimum=0)
         self.name = name or type(self.loss).__name__
 
     def forward(self, pairs: LogitPairs, now: int) -> Tensor:
@@ -84,15 +94,40 @@ class Term(nn.Module):
 
         Returns:
             Scalar tensor; zero, with the student's graph, outside the schedule.
+
+        Raises:
+            ValueError: the term wants a second view and there is none; in debug
+                mode, logits of the teacher that are not finite.
         """
+        for part in self.loss.modules():
+            if hasattr(part, 'follow'):  # a schedule of the loss's own: CTKD's reversal
+                part.follow(now)
         scale = self.scale(now)
+        views = self._views(pairs)
         if scale == 0:
             return pairs.student[:0].sum()
+        return scale * sum(self._view_loss(view) for view in views)
+
+    def _views(self, pairs: LogitPairs) -> list[LogitPairs]:
+        """The views that the term is about."""
+        if self.views == 'first':
+            return [pairs]
+        if pairs.second is not None:
+            return [pairs.second] if self.views == 'second' else [pairs, pairs.second]
+        if self.views == 'second':
+            raise ValueError(
+                f"the term {self.name} has views='second', and the data gives one view; "
+                "expected a data pipeline with two, or views='first' or 'all'"
+            )
+        return [pairs]
+
+    def _view_loss(self, pairs: LogitPairs) -> Tensor:
+        check_finite(pairs.teacher, f'the logits of the teacher, in the term {self.name},')
         student = self.process(self.student_processors, pairs.student, pairs)
         target = pairs.teacher if self.target == 'teacher' else pairs.student
         target = self.process(self.processors, target, pairs)
         weight, avg_factor = self._rows_that_count(pairs)
-        return scale * self.loss(student, target, pairs.labels, weight, avg_factor)
+        return self.loss(student, target, pairs.labels, weight, avg_factor)
 
     def process(self, processors: Sequence[Any], logits: Tensor, pairs: LogitPairs) -> Tensor:
         """Apply ``processors`` to ``logits`` (N, C) in their order."""
@@ -120,12 +155,11 @@ class Term(nn.Module):
             weight = weight * (pairs.labels != pairs.background)
         counted = (weight > 0).sum().to(torch.float32)
         all_reduce(counted, op='mean')
+        if self.confidence_quantile is not None:
+            confidence = pairs.teacher.float().softmax(1).amax(1)
+            among = confidence.masked_fill(weight <= 0, torch.nan)
+            weight = weight * (confidence <= among.nanquantile(self.confidence_quantile))
         return weight, counted.clamp(min=1.0)
-
-
-def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise ValueError(f'{name} must be one of {", ".join(map(repr, choices))}, got {value!r}')
 
 
 def _build_processors(configs: Sequence[Any], name: str) -> list[Any]:

@@ -1,17 +1,47 @@
 """Pure functions on (N, C) logits and (N,) labels; they need torch alone."""
 
-from .checks import check_labels, check_pair, check_positive, check_weight
-from .divergences import decoupled_kd, kl_divergence
+from .checks import (
+    check_choice,
+    check_finite,
+    check_labels,
+    check_pair,
+    check_positive,
+    check_quantile,
+    check_weight,
+    check_whole,
+    is_debug,
+    set_debug,
+)
+from .divergences import decoupled_kd, kl_divergence, normalized_kd, transformed_kd
+from .ranks import soft_rank
 from .reduction import reduce_rows
+from .relations import gram_distance, kendall_tau, pearson_correlation, plackett_luce
 from .sort import sort_logits
+from .standardize import standardize_logits
+from .swap import swap_logits
 
 __all__ = [
+    'check_choice',
+    'check_finite',
     'check_labels',
     'check_pair',
     'check_positive',
+    'check_quantile',
     'check_weight',
+    'check_whole',
     'decoupled_kd',
+    'gram_distance',
+    'is_debug',
+    'kendall_tau',
     'kl_divergence',
+    'normalized_kd',
+    'pearson_correlation',
+    'plackett_luce',
     'reduce_rows',
+    'set_debug',
+    'soft_rank',
     'sort_logits',
+    'standardize_logits',
+    'swap_logits',
+    'transformed_kd',
 ]

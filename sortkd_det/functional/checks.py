@@ -1,9 +1,45 @@
 """Checks of arguments, spelled once for every function, processor and loss."""
 
+import os
+from collections.abc import Sequence
 from numbers import Real
 
 import torch
 from torch import Tensor
+
+_debug = os.environ.get('SORTKD_DEBUG', '') not in ('', '0')
+
+
+def set_debug(enabled: bool) -> None:
+    """Switch on or off the checks that look at every number.
+
+    On CUDA they make the host wait for the device, so they are off unless
+    the environment variable ``SORTKD_DEBUG`` is 1 or this switches them on.
+    On the CPU labels are always checked.
+    """
+    global _debug
+    _debug = bool(enabled)
+
+
+def is_debug() -> bool:
+    """Whether the checks of :func:`set_debug` are on."""
+    return _debug
+
+
+def check_finite(logits: Tensor, what: str) -> None:
+    """In debug mode, raise if a row of ``logits`` (N, C) holds a NaN or an infinite number.
+
+    Raises:
+        ValueError: names ``what``, the number of such rows and the first of them.
+    """
+    if not is_debug() or torch.compiler.is_compiling():
+        return
+    bad = ~logits.detach().isfinite().all(1)
+    if bad.any():
+        raise ValueError(
+            f'{what} must be finite; {int(bad.sum())} of {len(bad)} rows hold a NaN or an '
+            f'infinite number, the first of them is row {int(bad.nonzero()[0])}'
+        )
 
 
 def check_logits(logits: Tensor, name: str = 'logits') -> None:
@@ -31,6 +67,9 @@ def check_logits(logits: Tensor, name: str = 'logits') -> None:
 def check_labels(logits: Tensor, labels: Tensor, ignore_index: int | None = None) -> None:
     """Raise unless ``labels`` names one class of each row of ``logits``.
 
+    Whether each label is in range is looked at on the CPU, and elsewhere in
+    debug mode only (see :func:`set_debug`): the host would wait for the device.
+
     Args:
         logits: (N, C), floating.
         labels: (N,), int64, each in [0, C) or equal to ``ignore_index``.
@@ -50,7 +89,7 @@ def check_labels(logits: Tensor, labels: Tensor, ignore_index: int | None = None
             f'labels must have shape ({num_rows},) to match logits {tuple(logits.shape)}, '
             f'got {tuple(labels.shape)}'
         )
-    if num_rows == 0:
+    if num_rows == 0 or torch.compiler.is_compiling() or not (labels.is_cpu or is_debug()):
         return
     low, high = torch.stack(labels.aminmax()).tolist()
     if low >= 0 and high < num_classes:
@@ -106,4 +145,41 @@ def check_positive(name: str, value: float, allow_zero: bool = False) -> float:
     if not (value >= 0 if allow_zero else value > 0) or value == float('inf'):
         bound = '≥ 0' if allow_zero else '> 0'
         raise ValueError(f'{name} must be a finite number {bound}, got {value}')
+    return value
+
+
+def check_choice(name: str, value: str, choices: Sequence[str]) -> str:
+    """Return ``value`` if it is one of ``choices``.
+
+    Raises:
+        ValueError: it is none of them.
+    """
+    if value not in choices:
+        raise ValueError(f'{name} must be one of {", ".join(map(repr, choices))}, got {value!r}')
+    return value
+
+
+def check_quantile(name: str, value: float | None) -> float | None:
+    """Return ``value`` if it is None or a number in [0, 1].
+
+    Raises:
+        TypeError: not a real number.
+        ValueError: out of range.
+    """
+    if value is not None and check_positive(name, value, allow_zero=True) > 1:
+        raise ValueError(f'{name} must lie in [0, 1], got {value}')
+    return value
+
+
+def check_whole(name: str, value: int, minimum: int = 1) -> int:
+    """Return ``value`` if it is a whole number of at least ``minimum``.
+
+    Raises:
+        TypeError: not an int.
+        ValueError: below ``minimum``.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f'{name} must be a whole number, got {value!r}')
+    if value < minimum:
+        raise ValueError(f'{name} must be at least {minimum}, got {value}')
     return value

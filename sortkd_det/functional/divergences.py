@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def kl_divergence(student: Tensor, target: Tensor, temperature: float = 1.0) -> Tensor:
+def kl_divergence(student: Tensor, target: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
     """T² · KL(softmax(target / T) ‖ softmax(student / T)) of each row.
 
     Args:
@@ -26,7 +26,7 @@ def kl_divergence(student: Tensor, target: Tensor, temperature: float = 1.0) -> 
 
 
 def decoupled_kd(
-    student: Tensor, target: Tensor, labels: Tensor, temperature: float = 1.0
+    student: Tensor, target: Tensor, labels: Tensor, temperature: float | Tensor = 1.0
 ) -> tuple[Tensor, Tensor]:
     """The two halves of decoupled distillation, TCKD and NCKD, of each row.
 
@@ -46,19 +46,71 @@ def decoupled_kd(
     Source: Zhao et al., "Decoupled Knowledge Distillation" (CVPR 2022,
     arXiv 2203.08679), equations 5–7.
     """
-    others = torch.arange(student.shape[1] - 1, device=labels.device)
-    others = others + (others >= labels[:, None])  # (N, C - 1): all classes but the label
 
-    def odds_and_rest(logits: Tensor) -> tuple[Tensor, Tensor]:
-        scaled = logits / temperature
-        rest = scaled.gather(1, others)
-        return scaled.gather(1, labels[:, None]) - rest.logsumexp(1, keepdim=True), rest
+    def pair_and_rest(logits: Tensor) -> tuple[Tensor, Tensor]:
+        own, rest = _split(logits / temperature, labels)
+        odds = own - rest.logsumexp(1, keepdim=True)
+        # A two-way softmax written as two logits: (odds, 0) is (label, rest).
+        return torch.cat([odds, torch.zeros_like(odds)], dim=1), rest
 
-    student_odds, student_rest = odds_and_rest(student)
-    target_odds, target_rest = odds_and_rest(target)
-    # Two-way softmaxes written as two logits: (odds, 0) is (label, rest).
-    student_pair = torch.cat([student_odds, torch.zeros_like(student_odds)], dim=1)
-    target_pair = torch.cat([target_odds, torch.zeros_like(target_odds)], dim=1)
+    student_pair, student_rest = pair_and_rest(student)
+    target_pair, target_rest = pair_and_rest(target)
     tckd = kl_divergence(student_pair, target_pair) * temperature**2
     nckd = kl_divergence(student_rest, target_rest) * temperature**2
     return tckd, nckd
+
+
+def normalized_kd(
+    student: Tensor, target: Tensor, labels: Tensor, temperature: float | Tensor = 1.0
+) -> tuple[Tensor, Tensor]:
+    """The two parts of normalised distillation of each row.
+
+    The first is -p_t[y] · log p_s[y] at temperature 1, the second T² times the
+    cross-entropy between the softmaxes at T over the classes other than y.
+
+    Args:
+        student: (N, C) logits.
+        target: (N, C) logits that the student is to follow.
+        labels: (N,) int64 y, each in [0, C).
+        temperature: T > 0 of the second part.
+
+    Returns:
+        Both parts, (N,) each.
+
+    Source: Yang et al., "From Knowledge Distillation to Self-Knowledge
+    Distillation" (ICCV 2023, arXiv 2303.13005), equation 8.
+    """
+    label = labels[:, None]
+    own = -(target.softmax(1) * student.log_softmax(1)).gather(1, label).squeeze(1)
+    _, student_rest = _split(student / temperature, labels)
+    _, target_rest = _split(target / temperature, labels)
+    others = -(target_rest.softmax(1) * student_rest.log_softmax(1)).sum(1) * temperature**2
+    return own, others
+
+
+def transformed_kd(student: Tensor, target: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
+    """Distillation from a power of the teacher's distribution, per row.
+
+    KL(p_t^γ / Σ p_t^γ ‖ p_s) with the student at temperature 1, and Σ p_t^γ, the
+    weight that WTTM gives the row.
+
+    Args:
+        student: (N, C) logits.
+        target: (N, C) logits that the student is to follow.
+        gamma: exponent γ > 0; 1 / γ is the teacher's temperature.
+
+    Returns:
+        Divergences and weights, (N,) each; weights lie in [1, C^(1 - γ)] for γ ≤ 1.
+
+    Source: Zheng and Yang, "Knowledge Distillation Based on Transformed
+    Teacher Matching" (ICLR 2024, arXiv 2402.11148), equations 12 and 15.
+    """
+    weight = (gamma * target.log_softmax(1)).logsumexp(1).exp()
+    return kl_divergence(student, gamma * target), weight
+
+
+def _split(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The label's logit (N, 1) and those of the other classes (N, C - 1) in their order."""
+    others = torch.arange(logits.shape[1] - 1, device=labels.device)
+    others = others + (others >= labels[:, None])
+    return logits.gather(1, labels[:, None]), logits.gather(1, others)

@@ -10,7 +10,7 @@ from terminaltables import AsciiTable
 from torch import Tensor
 
 from sortkd_det.distill import DistilledBatch, DistillHook, LogitPairs
-from sortkd_det.functional import check_positive
+from sortkd_det.functional import check_whole
 from sortkd_det.registry import HOOKS
 
 # Columns of the counts, per class: samples, teacher's hits, sum of the label's ranks; the same
@@ -38,15 +38,15 @@ class TeacherAuditHook(Hook):
             None: none.
 
     Raises:
-        TypeError, ValueError: an interval that is not a number > 0.
+        TypeError, ValueError: an interval that is not a whole number ≥ 1.
     """
 
     priority = 'NORMAL'
 
     def __init__(self, interval: int = 50, grad_interval: int | None = None) -> None:
-        self.interval = check_positive('interval', interval)
+        self.interval = check_whole('interval', interval)
         if grad_interval is not None:
-            check_positive('grad_interval', grad_interval)
+            check_whole('grad_interval', grad_interval)
         self.grad_interval = grad_interval
         self._since_log: Tensor | None = None
         self._since_table: Tensor | None = None

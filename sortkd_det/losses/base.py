@@ -1,19 +1,32 @@
-"""What all logit losses share: checks, precision, weights, the average."""
+"""What all logit losses share: checks, precision, temperatures, weights, the average."""
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from sortkd_det.functional import check_pair, check_positive, reduce_rows
+from sortkd_det.functional import (
+    check_labels,
+    check_pair,
+    check_positive,
+    check_weight,
+    reduce_rows,
+)
+
+from .temperature import build_temperature
 
 
 class LogitLoss(nn.Module):
-    """A loss that is one number per row; a subclass writes :meth:`row_losses`.
+    """A loss between two matrices of logits.
+
+    A subclass whose loss is one number per row writes :meth:`row_losses`; one
+    that knows only the whole batch writes :meth:`batch_loss`.
 
     Args:
         loss_weight: multiplies the result; ≥ 0.
 
     Raises:
-        ValueError: ``loss_weight`` negative or not finite.
+        TypeError, ValueError: ``loss_weight`` no number, negative or not finite.
     """
 
     def __init__(self, loss_weight: float = 1.0) -> None:
@@ -28,7 +41,7 @@ class LogitLoss(nn.Module):
         weight: Tensor | None = None,
         avg_factor: float | Tensor | None = None,
     ) -> Tensor:
-        """The loss of a batch, computed in float32 at least.
+        """The loss of a batch, computed in float32 at least, under autocast too.
 
         Args:
             student: (N, C) logits.
@@ -41,16 +54,82 @@ class LogitLoss(nn.Module):
             Scalar tensor; for N = 0 a zero that keeps its graph.
 
         Raises:
-            TypeError, ValueError: logits that are no floating (N, C) pair, or a
-                weight of another shape.
+            TypeError, ValueError: logits that are no floating (N, C) pair, labels
+                that do not fit them, or a weight of another shape.
         """
         check_pair(student, target)
-        if student.dtype in (torch.float16, torch.bfloat16):
-            student = student.float()
-        target = target.to(student.dtype)
-        losses = self.row_losses(student, target, labels)
-        return self.loss_weight * reduce_rows(losses, weight, avg_factor)
+        check_labels(student, labels)
+        check_weight(weight, len(student))
+        if len(student) == 0:
+            return student.sum()
+        dtype = torch.promote_types(student.dtype, torch.float32)
+        wide = self.compute_dtype(dtype)
+        with torch.autocast(student.device.type, enabled=False):
+            loss = self.batch_loss(student.to(wide), target.to(wide), labels, weight, avg_factor)
+            return self.loss_weight * loss.to(dtype)
+
+    def compute_dtype(self, dtype: torch.dtype) -> torch.dtype:
+        """The dtype to compute in, given that of the result."""
+        return dtype
+
+    def batch_loss(
+        self,
+        student: Tensor,
+        target: Tensor,
+        labels: Tensor,
+        weight: Tensor | None,
+        avg_factor: float | Tensor | None,
+    ) -> Tensor:
+        """The loss of N ≥ 1 rows, a scalar tensor, before ``loss_weight``."""
+        return reduce_rows(self.row_losses(student, target, labels), weight, avg_factor)
 
     def row_losses(self, student: Tensor, target: Tensor, labels: Tensor) -> Tensor:
         """The loss of each row, (N,), before weights and the average."""
+        raise NotImplementedError
+
+
+class TemperedLoss(LogitLoss):
+    """A logit loss at a temperature, or the sum of it at several.
+
+    A subclass writes :meth:`tempered_row_losses`; one that knows only the whole
+    batch writes :meth:`batch_loss` and sums over :meth:`temperatures`.
+
+    Args:
+        temperature: T > 0; a list of them, whose losses are summed; or
+            ``dict(type='LearnableTemperature')`` (CTKD).
+        loss_weight: multiplies the result; ≥ 0.
+
+    Raises:
+        KeyError, TypeError, ValueError: a temperature that is none of these, or
+            ``loss_weight`` as in :class:`LogitLoss`.
+    """
+
+    def __init__(self, temperature: Any = 1.0, loss_weight: float = 1.0) -> None:
+        super().__init__(loss_weight)
+        self.temperature = build_temperature(temperature)
+
+    def temperatures(self) -> tuple[float | Tensor, ...]:
+        """The temperatures of this moment; a learned one is a scalar tensor."""
+        if isinstance(self.temperature, nn.Module):
+            return (self.temperature(),)
+        if isinstance(self.temperature, tuple):
+            return self.temperature
+        return (self.temperature,)
+
+    def compute_dtype(self, dtype: torch.dtype) -> torch.dtype:
+        """float64 where the temperature is learned: what reaches it is a small difference of
+        large numbers, of which float32 keeps two digits.
+        """
+        return torch.float64 if isinstance(self.temperature, nn.Module) else dtype
+
+    def row_losses(self, student: Tensor, target: Tensor, labels: Tensor) -> Tensor:
+        """The sum over the temperatures of :meth:`tempered_row_losses`, (N,)."""
+        return sum(
+            self.tempered_row_losses(student, target, labels, t) for t in self.temperatures()
+        )
+
+    def tempered_row_losses(
+        self, student: Tensor, target: Tensor, labels: Tensor, temperature: float | Tensor
+    ) -> Tensor:
+        """The loss of each row at one temperature, (N,)."""
         raise NotImplementedError

@@ -1,21 +1,23 @@
 """Decoupled knowledge distillation."""
 
+from typing import Any
+
 from torch import Tensor
 
 from sortkd_det.functional import check_positive, decoupled_kd
 from sortkd_det.registry import MODELS
 
-from .base import LogitLoss
+from .base import TemperedLoss
 
 
 @MODELS.register_module()
-class DKDLoss(LogitLoss):
+class DKDLoss(TemperedLoss):
     """α · TCKD + β · NCKD, mean over rows.
 
     Args:
         alpha: weight of the target-class half (TCKD); ≥ 0.
         beta: weight of the non-target-class half (NCKD); ≥ 0.
-        temperature: T > 0.
+        temperature: T > 0, or as in :class:`TemperedLoss`.
         loss_weight: multiplies the result; ≥ 0.
 
     Source: Zhao et al., CVPR 2022, arXiv 2203.08679; α 1, β 0.25, T 1 are the
@@ -26,15 +28,16 @@ class DKDLoss(LogitLoss):
         self,
         alpha: float = 1.0,
         beta: float = 0.25,
-        temperature: float = 1.0,
+        temperature: Any = 1.0,
         loss_weight: float = 1.0,
     ) -> None:
-        super().__init__(loss_weight)
+        super().__init__(temperature, loss_weight)
         self.alpha = check_positive('alpha', alpha, allow_zero=True)
         self.beta = check_positive('beta', beta, allow_zero=True)
-        self.temperature = check_positive('temperature', temperature)
 
-    def row_losses(self, student: Tensor, target: Tensor, labels: Tensor) -> Tensor:
+    def tempered_row_losses(
+        self, student: Tensor, target: Tensor, labels: Tensor, temperature: float | Tensor
+    ) -> Tensor:
         """α · TCKD + β · NCKD of each row, (N,)."""
-        tckd, nckd = decoupled_kd(student, target, labels, self.temperature)
+        tckd, nckd = decoupled_kd(student, target, labels, temperature)
         return self.alpha * tckd + self.beta * nckd

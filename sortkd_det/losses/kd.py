@@ -2,27 +2,23 @@
 
 from torch import Tensor
 
-from sortkd_det.functional import check_positive, kl_divergence
+from sortkd_det.functional import kl_divergence
 from sortkd_det.registry import MODELS
 
-from .base import LogitLoss
+from .base import TemperedLoss
 
 
 @MODELS.register_module()
-class KDLoss(LogitLoss):
+class KDLoss(TemperedLoss):
     """T² · KL(softmax(target / T) ‖ softmax(student / T)), mean over rows.
 
-    Args:
-        temperature: T > 0.
-        loss_weight: multiplies the result; ≥ 0.
+    Arguments as in :class:`TemperedLoss`.
 
     Source: Hinton et al., arXiv 1503.02531.
     """
 
-    def __init__(self, temperature: float = 1.0, loss_weight: float = 1.0) -> None:
-        super().__init__(loss_weight)
-        self.temperature = check_positive('temperature', temperature)
-
-    def row_losses(self, student: Tensor, target: Tensor, labels: Tensor) -> Tensor:
+    def tempered_row_losses(
+        self, student: Tensor, target: Tensor, labels: Tensor, temperature: float | Tensor
+    ) -> Tensor:
         """T² · KL of each row, (N,)."""
-        return kl_divergence(student, target, self.temperature)
+        return kl_divergence(student, target, temperature)

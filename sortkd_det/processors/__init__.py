@@ -1,5 +1,7 @@
 """Registered processors: they rewrite logits given labels, and have no parameters."""
 
 from .sort import SortLogits
+from .standardize import StandardizeLogits
+from .swap import SwapLogits
 
-__all__ = ['SortLogits']
+__all__ = ['SortLogits', 'StandardizeLogits', 'SwapLogits']

@@ -227,10 +227,10 @@ def test_losses_without_a_gradient_at_the_logits_have_no_norm():
 
 
 @pytest.mark.parametrize('name', ['interval', 'grad_interval'])
-def test_intervals_must_be_numbers_above_zero(name):
+def test_intervals_must_be_whole_numbers_above_zero(name):
     for value in (0, -5):
-        with pytest.raises(ValueError, match=f'{name} must be a finite number > 0'):
+        with pytest.raises(ValueError, match=f'{name} must be at least 1'):
             TeacherAuditHook(**{name: value})
-    for value in ('50', True):
-        with pytest.raises(TypeError, match=f'{name} must be a number'):
+    for value in ('50', True, 0.5):
+        with pytest.raises(TypeError, match=f'{name} must be a whole number'):
             TeacherAuditHook(**{name: value})

@@ -1,0 +1,18 @@
+"""Swapping as a processor."""
+
+from torch import Tensor
+
+from sortkd_det.functional import swap_logits
+from sortkd_det.registry import LOGIT_PROCESSORS
+
+
+@LOGIT_PROCESSORS.register_module()
+class SwapLogits:
+    """Exchange label and top class by :func:`~sortkd_det.functional.swap_logits`."""
+
+    def __call__(self, logits: Tensor, labels: Tensor, ignore_index: int | None = None) -> Tensor:
+        """Swap in the rows of ``logits`` (N, C) by ``labels`` (N,).
+
+        Rows labelled ``ignore_index`` come back as they are.
+        """
+        return swap_logits(logits, labels, ignore_index)
