@@ -15,13 +15,17 @@ REPO = Path(__file__).parents[1]
 
 @pytest.fixture(scope='session')
 def figures():
-    """Look up what the methods' authors' own code gave: ``figures(batch, name)``, a tensor."""
+    """Look up what the methods' authors' own code gave: ``figures(batch, name)``, a tensor.
+
+    ``figures.names`` are all names there are.
+    """
     with np.load(REPO / 'tests/data/logit_figures.npz') as file:
         arrays = {key: file[key] for key in file.files}
 
     def look_up(batch: int, name: str) -> torch.Tensor:
         return torch.tensor(arrays[f'{batch}/{name}'])
 
+    look_up.names = {key.split('/')[1] for key in arrays}
     return look_up
 
 

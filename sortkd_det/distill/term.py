@@ -14,6 +14,8 @@ from sortkd_det.functional import (
     check_quantile,
     check_whole,
 )
+from sortkd_det.losses import KDLoss
+from sortkd_det.processors import SortLogits
 from sortkd_det.registry import LOGIT_PROCESSORS, MODELS, build
 
 from .pairs import LogitPairs
@@ -75,6 +77,11 @@ class Term(nn.Module):
         self.target = check_choice('target', target, ('teacher', 'student'))
         self.processors = _build_processors(processors, 'processors')
         self.student_processors = _build_processors(student_processors, 'student_processors')
+        self._sorts_last = (
+            type(self.loss) is KDLoss
+            and bool(self.processors)
+            and type(self.processors[-1]) is SortLogits
+        )
         self.loss_rows = check_choice('loss_rows', loss_rows, ROWS)
         self.sort_rows = check_choice('sort_rows', sort_rows, ROWS)
         self.views = check_choice('views', views, VIEWS)
@@ -122,19 +129,28 @@ class Term(nn.Module):
         return [pairs]
 
     def _view_loss(self, pairs: LogitPairs) -> Tensor:
-        check_finite(pairs.teacher, f'the logits of the teacher, in the term {self.name},')
         student = self.process(self.student_processors, pairs.student, pairs)
         target = pairs.teacher if self.target == 'teacher' else pairs.student
-        target = self.process(self.processors, target, pairs)
+        check_finite(target, f'the logits of the {self.target}, in the term {self.name},')
         weight, avg_factor = self._rows_that_count(pairs)
+        if self._sorts_last and not target.requires_grad:  # sort and loss in one kernel on CUDA
+            target = self.process(self.processors[:-1], target, pairs)
+            ignored = self._ignored_label(pairs)
+            return self.loss.sorted_forward(
+                student, target, pairs.labels, ignored, weight, avg_factor
+            )
+        target = self.process(self.processors, target, pairs)
         return self.loss(student, target, pairs.labels, weight, avg_factor)
 
     def process(self, processors: Sequence[Any], logits: Tensor, pairs: LogitPairs) -> Tensor:
         """Apply ``processors`` to ``logits`` (N, C) in their order."""
-        ignore_index = pairs.background if self.sort_rows == 'foreground' else None
+        ignored = self._ignored_label(pairs)
         for processor in processors:
-            logits = processor(logits, pairs.labels, ignore_index)
+            logits = processor(logits, pairs.labels, ignored)
         return logits
+
+    def _ignored_label(self, pairs: LogitPairs) -> int | None:
+        return pairs.background if self.sort_rows == 'foreground' else None
 
     def scale(self, now: int) -> float:
         """The factor on the loss at epoch (iteration) ``now``, counted from 1."""
@@ -155,7 +171,7 @@ class Term(nn.Module):
             weight = weight * (pairs.labels != pairs.background)
         counted = (weight > 0).sum().to(torch.float32)
         all_reduce(counted, op='mean')
-        if self.confidence_quantile is not None:
+        if self.confidence_quantile is not None and len(weight):
             confidence = pairs.teacher.float().softmax(1).amax(1)
             among = confidence.masked_fill(weight <= 0, torch.nan)
             weight = weight * (confidence <= among.nanquantile(self.confidence_quantile))

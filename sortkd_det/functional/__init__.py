@@ -16,7 +16,7 @@ from .divergences import decoupled_kd, kl_divergence, normalized_kd, transformed
 from .ranks import soft_rank
 from .reduction import reduce_rows
 from .relations import gram_distance, kendall_tau, pearson_correlation, plackett_luce
-from .sort import sort_logits
+from .sort import sort_logits, sorted_kl_divergence
 from .standardize import standardize_logits
 from .swap import swap_logits
 
@@ -41,6 +41,7 @@ __all__ = [
     'set_debug',
     'soft_rank',
     'sort_logits',
+    'sorted_kl_divergence',
     'standardize_logits',
     'swap_logits',
     'transformed_kd',

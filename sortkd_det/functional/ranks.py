@@ -1,13 +1,13 @@
 """Soft ranks: ranks that one can differentiate, exactly."""
 
-import functools
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .checks import check_logits, check_positive
+from .kernels import load_kernels
+from .threads import split_rows
 
 # Numbers in a matrix that make one more thread worth its start.
 _WORTH_A_THREAD = 2**14
@@ -38,20 +38,10 @@ def soft_rank(values: Tensor, strength: float = 1.0) -> Tensor:
     """
     check_logits(values, 'values')
     check_positive('strength', strength)
-    if values.is_cpu and not torch.compiler.is_compiling() and _cpu_kernel() is not None:
+    if values.is_cpu and not torch.compiler.is_compiling() and load_kernels('rank_cpu') is not None:
         wide = values if values.dtype in (torch.float32, torch.float64) else values.float()
         return _SoftRank.apply(wide, float(strength)).to(values.dtype)
     return _rank_with_torch(values, strength)
-
-
-@functools.cache
-def _cpu_kernel() -> ModuleType | None:
-    """The module of compiled kernels, or None where numba is not installed."""
-    try:
-        from .kernels import rank_cpu
-    except ImportError:
-        return None
-    return rank_cpu
 
 
 class _SoftRank(torch.autograd.Function):
@@ -59,12 +49,10 @@ class _SoftRank(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, strength: float) -> Tensor:
-        from .kernels.threads import split_rows
-
         values = values.detach().contiguous()
         result = torch.empty_like(values)
         blocks = torch.empty(values.shape, dtype=torch.int32)
-        kernel = _cpu_kernel().project_rows
+        kernel = load_kernels('rank_cpu').project_rows
         split_rows(kernel, (values, result, blocks), (strength,), _WORTH_A_THREAD)
         ctx.save_for_backward(blocks)
         ctx.strength = strength
@@ -73,11 +61,9 @@ class _SoftRank(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        from .kernels.threads import split_rows
-
         gradient = gradient.contiguous()
         result = torch.empty_like(gradient)
-        kernel = _cpu_kernel().project_gradients
+        kernel = load_kernels('rank_cpu').project_gradients
         (blocks,) = ctx.saved_tensors
         split_rows(kernel, (gradient, blocks, result), (ctx.strength,), _WORTH_A_THREAD)
         return result, None
@@ -86,11 +72,14 @@ class _SoftRank(torch.autograd.Function):
 def _rank_with_torch(values: Tensor, strength: float) -> Tensor:
     """:func:`soft_rank` on any device, without a kernel; differentiable any number of times."""
     scaled = values.to(torch.float64) * (-1 / strength)
+    scaled = scaled + (scaled - scaled).sum(1, keepdim=True)  # NaN where the row is not finite
     num_classes = values.shape[1]
     with torch.no_grad():
         descending, order = scaled.sort(dim=1, descending=True, stable=True)
         weights = torch.arange(num_classes, 0, -1, dtype=scaled.dtype, device=scaled.device)
-        block = torch.empty_like(order).scatter(1, order, _pool(descending - weights))
+        kernels = load_kernels('rank_cuda') if values.is_cuda else None
+        pool = _pool if kernels is None else kernels.pool
+        block = torch.empty_like(order).scatter(1, order, pool(descending - weights))
         weights = torch.empty_like(scaled).scatter(1, order, weights.expand_as(scaled))
     return (scaled - _block_means(scaled - weights, block)).to(values.dtype)
 

@@ -1,12 +1,16 @@
 """The sort of SortKD (arXiv 2508.16544): the label's logit goes on top."""
 
-import functools
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-from .checks import check_labels, check_logits
+from .checks import check_labels
+from .divergences import kl_divergence
+from .kernels import load_kernels
+from .threads import split_rows
+
+# Numbers in a matrix that make one more thread worth its start.
+_WORTH_A_THREAD = 2**18
+_KERNEL_DTYPES = (torch.float32, torch.float64)
 
 
 def sort_logits(logits: Tensor, labels: Tensor, ignore_index: int | None = None) -> Tensor:
@@ -36,46 +40,92 @@ def sort_logits(logits: Tensor, labels: Tensor, ignore_index: int | None = None)
     Source: "Parameter-Free Logit Distillation via Sorting Mechanism" (IEEE SPL
     2025), Algorithm 1.
     """
-    if _suits_kernel(logits, labels) and (kernel := _cpu_kernel()) is not None:
-        check_logits(logits)
-        result = torch.empty_like(logits, memory_format=torch.contiguous_format)
-        bad_row = kernel(
-            logits.detach().contiguous().numpy(),
-            labels.numpy(),
-            ignore_index is not None,
-            0 if ignore_index is None else ignore_index,
-            result.numpy(),
-        )
-        if bad_row < 0:
+    if _suits_cpu_kernel(logits, labels) and (kernels := load_kernels('sort_cpu')) is not None:
+        source = logits.detach().contiguous()
+        result = torch.empty_like(source)
+        matrices = (source, labels.contiguous(), result)
+        arguments = (ignore_index is not None, 0 if ignore_index is None else ignore_index)
+        parts = split_rows(kernels.sort_rows, matrices, arguments, _WORTH_A_THREAD)
+        if all(bad_row < 0 for _, bad_row in parts):
             return result
     check_labels(logits, labels, ignore_index)  # names the row that the kernel met, too
+    if torch.compiler.is_compiling():
+        return _sort_in_full(logits, labels, ignore_index)
+    if logits.is_cuda:
+        kernels = load_kernels('sort_cuda')
+        sort = kernels.sort_rows if kernels is not None else _sort_in_full
+        return sort(logits, labels, ignore_index)
     return _sort_with_torch(logits, labels, ignore_index)
 
 
-@functools.cache
-def _cpu_kernel() -> Callable | None:
-    """The compiled kernel, or None where numba is not installed."""
-    try:
-        from .kernels.sort_cpu import sort_rows
-    except ImportError:
-        return None
-    return sort_rows
+def sorted_kl_divergence(
+    student: Tensor,
+    target: Tensor,
+    labels: Tensor,
+    temperature: float = 1.0,
+    ignore_index: int | None = None,
+) -> Tensor:
+    """:func:`kl_divergence` to the sorted target, in one kernel on CUDA.
+
+    There the sorted target is never written to memory, and no gradient flows to
+    the target.
+
+    Args:
+        student: (N, C) logits.
+        target: (N, C) logits, to be sorted by ``labels``; no gradient flows to them.
+        labels: (N,) int64, each in [0, C) or ``ignore_index``.
+        temperature: T > 0.
+        ignore_index: rows of the target with this label are not sorted.
+
+    Returns:
+        (N,) tensor, each ≥ 0 up to rounding.
+
+    Raises:
+        TypeError, ValueError: as :func:`sort_logits`.
+    """
+    target = target.detach()
+    if target.is_cuda and not torch.compiler.is_compiling():
+        check_labels(target, labels, ignore_index)
+        if (kernels := load_kernels('sort_cuda')) is not None:
+            return kernels.sorted_kl(student, target, labels, temperature, ignore_index)
+    return kl_divergence(student, sort_logits(target, labels, ignore_index), temperature)
 
 
-def _suits_kernel(logits: Tensor, labels: Tensor) -> bool:
+def _suits_cpu_kernel(logits: Tensor, labels: Tensor) -> bool:
     """Whether the arguments are what the kernel takes; it does no autograd."""
     return (
         isinstance(logits, Tensor)
         and isinstance(labels, Tensor)
-        and logits.dtype in (torch.float32, torch.float64)
-        and labels.dtype == torch.int64
-        and logits.dim() == 2
-        and labels.shape == logits.shape[:1]
         and logits.is_cpu
         and labels.is_cpu
+        and logits.dtype in _KERNEL_DTYPES
+        and labels.dtype is torch.int64
+        and logits.dim() == 2
+        and labels.dim() == 1
+        and logits.size(0) == labels.size(0)
+        and logits.size(1) > 1
         and not (logits.requires_grad and torch.is_grad_enabled())
         and not torch.compiler.is_compiling()
     )
+
+
+def _sort_in_full(logits: Tensor, labels: Tensor, ignore_index: int | None) -> Tensor:
+    """:func:`sort_logits` without shapes that depend on the data: a full sort of every row."""
+    if logits.numel() == 0:
+        return logits.clone()
+    label = labels[:, None]
+    with torch.no_grad():
+        descending = logits.argsort(dim=1, descending=True, stable=True)
+        if ignore_index is not None:
+            label = torch.where(label == ignore_index, descending[:, :1], label)
+        wrong = logits.amax(1, keepdim=True) > logits.gather(1, label)  # False if there is a NaN
+        # The label first, then the others in their order: those above it move down by one.
+        is_label = descending == label
+        after = is_label.cumsum(1) - is_label.to(torch.int64) > 0
+        receiver = torch.where(after, descending, descending.roll(1, dims=1))
+        receiver = torch.cat([label, receiver[:, 1:]], dim=1)
+    lowered = torch.empty_like(logits).scatter(1, receiver, logits.gather(1, descending))
+    return torch.where(wrong, lowered, logits)
 
 
 def _sort_with_torch(logits: Tensor, labels: Tensor, ignore_index: int | None) -> Tensor:

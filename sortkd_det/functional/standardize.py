@@ -28,6 +28,8 @@ def standardize_logits(logits: Tensor) -> Tensor:
     2024), equation 9.
     """
     check_logits(logits)
+    if len(logits) == 0:
+        return logits.clone()
     wide = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
     std, mean = torch.std_mean(wide, dim=1, keepdim=True)
     return ((wide - mean) / (_EPS + std)).to(logits.dtype)

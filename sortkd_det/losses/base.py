@@ -65,6 +65,7 @@ class LogitLoss(nn.Module):
         dtype = torch.promote_types(student.dtype, torch.float32)
         wide = self.compute_dtype(dtype)
         with torch.autocast(student.device.type, enabled=False):
+            weight = None if weight is None else weight.to(wide)
             loss = self.batch_loss(student.to(wide), target.to(wide), labels, weight, avg_factor)
             return self.loss_weight * loss.to(dtype)
 

@@ -1,8 +1,16 @@
 """Knowledge distillation by softened softmaxes."""
 
+from numbers import Real
+
 from torch import Tensor
 
-from sortkd_det.functional import kl_divergence
+from sortkd_det.functional import (
+    check_pair,
+    kl_divergence,
+    reduce_rows,
+    sort_logits,
+    sorted_kl_divergence,
+)
 from sortkd_det.registry import MODELS
 
 from .base import TemperedLoss
@@ -22,3 +30,24 @@ class KDLoss(TemperedLoss):
     ) -> Tensor:
         """T² · KL of each row, (N,)."""
         return kl_divergence(student, target, temperature)
+
+    def sorted_forward(
+        self,
+        student: Tensor,
+        target: Tensor,
+        labels: Tensor,
+        ignore_index: int | None,
+        weight: Tensor | None = None,
+        avg_factor: float | Tensor | None = None,
+    ) -> Tensor:
+        """The loss towards the sorted target, which takes one kernel on CUDA.
+
+        Arguments and result are those of :meth:`forward`; rows of the target whose
+        label is ``ignore_index`` are not sorted.
+        """
+        if not target.is_cuda or not isinstance(self.temperature, Real):
+            target = sort_logits(target, labels, ignore_index)
+            return self(student, target, labels, weight, avg_factor)
+        check_pair(student, target)
+        losses = sorted_kl_divergence(student, target, labels, self.temperature, ignore_index)
+        return self.loss_weight * reduce_rows(losses, weight, avg_factor)

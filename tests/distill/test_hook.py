@@ -7,26 +7,16 @@ import pytest
 import torch
 from mmengine.config import Config
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from torch import nn
 
 from sortkd_det.distill import DistillHook
-from sortkd_det.losses import KDLoss, LogitLoss
-from sortkd_det.registry import MODELS
 from sortkd_det.run import build_runner, set_data_root
 
 REPO = Path(__file__).parents[2]
 
 
-@MODELS.register_module()
-class ScaledKDLoss(LogitLoss):
-    """KD whose temperature is a parameter, as CTKD's is."""
-
-    def __init__(self):
-        super().__init__()
-        self.theta = nn.Parameter(torch.tensor(2.0))
-
-    def row_losses(self, student, target, labels):
-        return KDLoss(1.0).row_losses(student / self.theta, target / self.theta, labels)
+# CTKD: the temperature is a parameter; with ramp=1 its gradient is reversed from the start.
+LEARNED = dict(loss=dict(type='KDLoss', temperature=dict(type='LearnableTemperature', ramp=1)))
+METHODS = sorted(path.stem for path in (REPO / 'configs/_base_/methods').glob('*.py'))
 
 
 @pytest.fixture
@@ -191,18 +181,18 @@ def test_ground_truth_boxes_are_found_among_the_rois(config):
 
 
 def test_what_a_method_learns_is_trained_saved_apart_and_resumed(config):
-    config.custom_hooks[0].method = [dict(loss='ScaledKDLoss')]
+    config.custom_hooks[0].method = [LEARNED]
     config.train_cfg.max_epochs = 2
     config.param_scheduler = [dict(type='MultiStepLR', milestones=[1], gamma=0.1, by_epoch=True)]
     whole = train(config, 'whole')
-    theta = hook_of(whole).method.terms[0].loss.theta
-    assert theta.item() != 2.0
+    theta = hook_of(whole).method.terms[0].loss.temperature.theta
+    assert theta.item() != 1.0
     group = whole.optim_wrapper.optimizer.param_groups[-1]
     assert group['params'][0] is theta
     assert group['lr'] == whole.optim_wrapper.optimizer.param_groups[0]['lr']
     saved = torch.load(f'{whole.work_dir}/epoch_1.pth', weights_only=True)
     assert not any('theta' in key for key in saved['state_dict'])
-    assert saved['sortkd_det']['method']['terms.0.loss.theta'] != 2.0
+    assert saved['sortkd_det']['method']['terms.0.loss.temperature.theta'] != 1.0
     plain = len([p for p in whole.model.parameters() if p.requires_grad])
     assert len(saved['optimizer']['state']) == plain
     assert sum(len(g['params']) for g in saved['optimizer']['param_groups']) == plain
@@ -211,15 +201,58 @@ def test_what_a_method_learns_is_trained_saved_apart_and_resumed(config):
     resumed.resume = True
     resumed.load_from = f'{whole.work_dir}/epoch_1.pth'
     resumed = train(resumed, 'resumed')
-    state = resumed.optim_wrapper.optimizer.state[hook_of(resumed).method.terms[0].loss.theta]
+    state = resumed.optim_wrapper.optimizer.state[
+        hook_of(resumed).method.terms[0].loss.temperature.theta
+    ]
     assert state['step'] == 6  # three before, three after
-    assert hook_of(resumed).method.terms[0].loss.theta.item() != pytest.approx(2.0)
+    assert hook_of(resumed).method.terms[0].loss.temperature.theta.item() != pytest.approx(1.0)
     final = torch.load(f'{resumed.work_dir}/epoch_2.pth', weights_only=True)
     assert set(final['sortkd_det']) == {'method', 'optimizer'}
 
 
+@pytest.mark.parametrize('name', METHODS)
+def test_every_method_config_teaches_a_faster_rcnn(config, name):
+    method = Config.fromfile(REPO / f'configs/_base_/methods/{name}.py').method
+    config.custom_hooks[0].method = method
+    if name == 'mlkd_two_views':
+        with pytest.raises(ValueError, match=r"KDLoss has views='second', and the data gives one"):
+            train(config)
+        return
+    runner = build_runner(config)
+    losses, gradients = [], []
+
+    def watch(batch):
+        losses.append({key: value.item() for key, value in batch.distill_losses.items()})
+        total = sum(batch.distill_losses.values())
+        (gradient,) = torch.autograd.grad(total, batch.pairs.student, retain_graph=True)
+        gradients.append(gradient)
+
+    hook_of(runner).watchers.append(watch)
+    runner.train()
+    assert len(losses) == 3
+    starts = [term.get('begin', 1) for term in method]
+    for batch, gradient in zip(losses, gradients, strict=True):
+        assert all(
+            value > 0 if start == 1 else value == 0
+            for value, start in zip(batch.values(), starts, strict=True)
+        ), batch
+        assert gradient.isfinite().all()
+        assert gradient.abs().sum() > 0
+    saved = torch.load(f'{runner.work_dir}/epoch_1.pth', weights_only=True)
+    config.custom_hooks, config.experiment_name = [], f'{config.experiment_name}-plain'
+    build_runner(config).model.load_state_dict(saved['state_dict'])  # the plain student's, strictly
+    assert ('sortkd_det' in saved) == ('ctkd' in name)
+
+
+def test_a_learned_temperature_is_logged(config):
+    config.custom_hooks[0].method = [LEARNED]
+    runner = train(config)
+    (log,) = Path(runner.log_dir).glob('*.log')
+    assert 'temperature: 15.6' in log.read_text()
+
+
 def test_resuming_a_plain_checkpoint_starts_what_the_method_learns_afresh(config):
-    config.custom_hooks[0].method = [dict(loss='ScaledKDLoss')]
+    config.custom_hooks[0].method = [LEARNED]
     alone = copy.deepcopy(config)
     alone.custom_hooks = []
     alone = train(alone, 'alone')
@@ -227,7 +260,7 @@ def test_resuming_a_plain_checkpoint_starts_what_the_method_learns_afresh(config
     config.train_cfg.max_epochs = 2
     runner = train(config, 'resumed')
     assert runner.epoch == 2
-    assert hook_of(runner).method.terms[0].loss.theta.item() != 2.0
+    assert hook_of(runner).method.terms[0].loss.temperature.theta.item() != 1.0
 
 
 def test_iteration_based_runs_schedule_by_iterations_and_log_to_tensorboard(config):

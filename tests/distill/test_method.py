@@ -42,6 +42,31 @@ def test_swapped_distillation_of_the_student_is_two_terms(pairs):
     assert pairs.student.grad is not None
 
 
+def test_learned_temperatures_stand_beside_their_losses_in_the_log(pairs):
+    learned = {'type': 'KDLoss', 'temperature': {'type': 'LearnableTemperature', 'start': 2}}
+    expected = 2 + 20 * torch.sigmoid(torch.tensor(1.0, dtype=torch.float64))
+    alone = Method({'loss': learned}).temperatures()
+    assert list(alone) == ['temperature']
+    assert torch.equal(alone['temperature'], expected)
+    assert not alone['temperature'].requires_grad
+    method = Method([{'loss': 'KDLoss'}, {'loss': 'RankingLoss'}, {'loss': learned}])
+    assert list(method.temperatures()) == ['temperature_2']
+    method.terms[2].loss.temperature.theta.data.zero_()
+    assert float(method.temperatures()['temperature_2']) == 12
+
+
+def test_without_a_learned_temperature_there_is_none_for_the_log():
+    several = {'type': 'KDLoss', 'temperature': [1, 2]}
+    assert Method([{'loss': 'KDLoss'}, {'loss': several}]).temperatures() == {}
+
+
+def test_the_logs_temperatures_are_taken_for_no_loss():
+    learned = {'type': 'KDLoss', 'temperature': {'type': 'LearnableTemperature'}}
+    method = Method([{'loss': 'KDLoss'}, {'loss': learned}])
+    # MMEngine sums all entries with "loss" in their names.
+    assert not any('loss' in name for name in method.temperatures())
+
+
 def own_losses():
     return {
         'loss_cls': torch.tensor(2.0),

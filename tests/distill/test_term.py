@@ -1,11 +1,12 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from sortkd_det.distill import LogitPairs, Term
-from sortkd_det.functional import sort_logits
-from sortkd_det.losses import KDLoss
+from sortkd_det.functional import is_debug, set_debug, sort_logits, swap_logits
+from sortkd_det.losses import DISTLoss, KDLoss, LearnableTemperature
 from sortkd_det.registry import LOGIT_PROCESSORS
 
 BACKGROUND = 4
@@ -256,6 +257,230 @@ def test_a_silent_term_runs_no_processor(pairs):
     assert calls == []
 
 
+# -- views -------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_views(pairs):
+    """The same samples in a second view; one graph of its own for each."""
+    generator = torch.Generator().manual_seed(1)
+    student, teacher = 2 * torch.randn(2, 8, 5, generator=generator)
+    pairs.second = LogitPairs(
+        student.requires_grad_(), teacher, pairs.labels, pairs.weight, BACKGROUND
+    )
+    return pairs
+
+
+@pytest.mark.parametrize(('views', 'spoken_of'), [('first', [0]), ('second', [1]), ('all', [0, 1])])
+def test_a_term_is_the_sum_over_its_views(two_views, views, spoken_of):
+    both = [two_views, two_views.second]
+    singly = [
+        slow_mean(
+            slow_kd(view.student, sort_logits(view.teacher, view.labels)), view.weight.tolist()
+        )
+        for view in both
+    ]
+    assert singly[0] != pytest.approx(singly[1], rel=1e-2)
+    loss = Term('KDLoss', processors=['SortLogits'], views=views, weight=2)(two_views, 1)
+    assert value(loss) == pytest.approx(2 * sum(singly[i] for i in spoken_of), rel=1e-5)
+    loss.backward()
+    assert [view.student.grad is not None for view in both] == [i in spoken_of for i in (0, 1)]
+
+
+def test_a_term_speaks_of_the_first_view_unless_told_otherwise(two_views):
+    alone = value(Term('KDLoss', views='first')(two_views, 1))
+    assert value(Term('KDLoss')(two_views, 1)) == alone
+
+
+def test_on_data_of_one_view_all_views_are_the_first(pairs):
+    assert value(Term('KDLoss', views='all')(pairs, 1)) == value(Term('KDLoss')(pairs, 1))
+
+
+@pytest.mark.parametrize('now', [1, 9])
+def test_a_second_view_that_is_not_there_is_an_error_from_the_first_epoch_on(pairs, now):
+    term = Term('KDLoss', views='second', begin=9, name='strong')
+    with pytest.raises(ValueError, match=r"term strong has views='second', .* gives one view"):
+        term(pairs, now)
+
+
+# -- confidence --------------------------------------------------------------
+
+
+def confident_rows(pairs, counted, quantile):
+    """Of the rows in ``counted``: those of the teacher's lowest confidence, by sorting."""
+    confidence = pairs.teacher.double().softmax(1).amax(1).tolist()
+    ordered = sorted(counted, key=lambda row: confidence[row])
+    return ordered[: int((len(counted) - 1) * quantile) + 1]
+
+
+@pytest.mark.parametrize('quantile', [0.0, 0.4, 0.5, 1.0])
+@pytest.mark.parametrize('loss_rows', ['all', 'foreground'])
+def test_only_rows_the_teacher_is_unsure_of_count_and_the_divisor_stays(pairs, quantile, loss_rows):
+    weights = pairs.weight.tolist()
+    if loss_rows == 'foreground':
+        weights = [
+            weight * (label != BACKGROUND)
+            for weight, label in zip(weights, pairs.labels.tolist(), strict=True)
+        ]
+    counted = [row for row in range(8) if weights[row] > 0]
+    kept = confident_rows(pairs, counted, quantile)
+    losses = slow_kd(pairs.student, pairs.teacher)
+    expected = sum(losses[row] * weights[row] for row in kept) / len(counted)
+    term = Term('KDLoss', confidence_quantile=quantile, loss_rows=loss_rows)
+    loss = term(pairs, 1)
+    assert value(loss) == pytest.approx(expected, rel=1e-5)
+    loss.backward()
+    assert pairs.student.grad.abs().sum(1).nonzero().view(-1).tolist() == sorted(kept)
+
+
+def test_rows_that_do_not_count_do_not_move_the_quantile(pairs):
+    term = Term('KDLoss', confidence_quantile=0.5)
+    before = value(term(pairs, 1))
+    silent = pairs.weight == 0
+    pairs.teacher[silent] = 50 * torch.eye(5)[0]  # as sure as can be
+    assert value(term(pairs, 1)) == before
+
+
+def test_the_confidence_is_that_of_the_teacher_before_its_processors(pairs):
+    pairs.weight = torch.ones(8)
+    expected = confident_rows(pairs, list(range(8)), 0.5)
+    processed = pairs.teacher * torch.linspace(5, 0.1, 8)[:, None]  # other rows are the sure ones
+    assert set(expected) != set(
+        confident_rows(replace(pairs, teacher=processed), list(range(8)), 0.5)
+    )
+    term = Term('KDLoss', processors=[lambda *_: processed], confidence_quantile=0.5)
+    term(pairs, 1).backward()
+    assert pairs.student.grad.abs().sum(1).nonzero().view(-1).tolist() == sorted(expected)
+
+
+def test_each_view_has_a_quantile_of_its_own(two_views):
+    term = Term('KDLoss', views='all', confidence_quantile=0.5)
+    singly = []
+    for view in (two_views, two_views.second):
+        weights = view.weight.tolist()
+        counted = [row for row in range(8) if weights[row] > 0]
+        losses = slow_kd(view.student, view.teacher)
+        kept = confident_rows(view, counted, 0.5)
+        singly.append(sum(losses[row] * weights[row] for row in kept) / len(counted))
+    assert value(term(two_views, 1)) == pytest.approx(sum(singly), rel=1e-5)
+
+
+def test_a_quantile_among_rows_that_do_not_count_is_zero_with_a_graph(pairs):
+    pairs.weight = torch.zeros(8)
+    loss = Term('KDLoss', confidence_quantile=0.5)(pairs, 1)
+    loss.backward()
+    assert value(loss) == 0
+    assert torch.equal(pairs.student.grad, torch.zeros(8, 5))
+
+
+def test_a_quantile_among_no_rows_is_zero_with_a_graph():
+    none = torch.zeros(0, 5)
+    student = none.clone().requires_grad_()
+    pairs = LogitPairs(student, none, torch.zeros(0, dtype=torch.int64), torch.zeros(0), 4)
+    loss = Term('KDLoss', confidence_quantile=0.5)(pairs, 1)
+    loss.backward()
+    assert value(loss) == 0
+    assert student.grad.shape == (0, 5)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_confidence_of_half_precision_logits_is_taken_in_single_precision(pairs, dtype):
+    pairs.teacher = pairs.teacher.to(dtype)
+    pairs.weight = torch.ones(8)
+    expected = confident_rows(pairs, list(range(8)), 0.5)
+    Term('KDLoss', confidence_quantile=0.5)(pairs, 1).backward()
+    assert pairs.student.grad.abs().sum(1).nonzero().view(-1).tolist() == sorted(expected)
+
+
+# -- methods of several terms ------------------------------------------------
+
+
+def test_swapped_distillation_is_two_terms_of_which_the_second_joins_at_its_epoch(pairs):
+    pairs.weight = torch.ones(8)
+    loss = {'type': 'KDLoss', 'temperature': [1, 2, 3, 4, 5, 6]}
+    terms = [
+        Term(loss, processors=['SwapLogits']),
+        Term(loss, target='student', processors=['SwapLogits'], begin=151),
+    ]
+    leaf = pairs.student.detach().double().requires_grad_()
+    sides = [swap_logits(pairs.teacher.double(), pairs.labels), swap_logits(leaf, pairs.labels)]
+    expected = []
+    for target in sides:
+        total = 0.0
+        for t in range(1, 7):
+            p = (target / t).softmax(1)
+            divergence = (p * ((target / t).log_softmax(1) - (leaf / t).log_softmax(1))).sum(1)
+            total = total + t**2 * divergence.mean()
+        expected.append(total)
+    for now, joined in ((150, 1), (151, 2), (240, 2)):
+        pairs.student.grad = None
+        whole = sum(term(pairs, now) for term in terms)
+        whole.backward()
+        (gradient,) = torch.autograd.grad(sum(expected[:joined]), leaf, retain_graph=True)
+        assert value(whole) == pytest.approx(value(sum(expected[:joined])), rel=1e-5)
+        torch.testing.assert_close(pairs.student.grad.double(), gradient, rtol=1e-4, atol=1e-6)
+
+
+# -- learned temperatures ----------------------------------------------------
+
+
+@pytest.mark.parametrize('schedule', [{}, {'begin': 50}, {'weight': 0}])
+def test_the_learned_temperature_of_a_loss_is_told_the_epoch(pairs, schedule):
+    for loss in (
+        KDLoss(LearnableTemperature(ramp=10)),
+        DISTLoss(temperature=LearnableTemperature()),
+    ):
+        term = Term(loss, **schedule)
+        for now, expected in ((5, -0.5), (10, -1), (2, -(1 - math.cos(math.pi / 5)) / 2)):
+            term(pairs, now)
+            assert loss.temperature.reversal == pytest.approx(expected)
+
+
+def test_theta_is_a_parameter_of_the_term_and_gets_its_weighted_gradient(pairs):
+    gradients = []
+    for weight in (1, 3):
+        term = Term(
+            {'type': 'KDLoss', 'temperature': {'type': 'LearnableTemperature'}}, weight=weight
+        )
+        assert [name for name, _ in term.named_parameters()] == ['loss.temperature.theta']
+        term(pairs, 10).backward()
+        gradients.append(float(term.loss.temperature.theta.grad))
+    assert gradients[0] != 0
+    assert gradients[1] == pytest.approx(3 * gradients[0])
+
+
+# -- debug mode --------------------------------------------------------------
+
+
+@pytest.fixture
+def debug():
+    """Debug mode; afterwards as it was found."""
+    before = is_debug()
+    set_debug(True)
+    yield
+    set_debug(before)
+
+
+@pytest.mark.parametrize('bad', ['nan', 'inf'])
+def test_in_debug_mode_the_term_and_the_teachers_bad_rows_are_named(pairs, debug, bad):
+    pairs.teacher[2, 1] = pairs.teacher[7, 0] = float(bad)
+    with pytest.raises(ValueError, match=r'teacher, in the term late, .* 2 of 8 rows .* row 2'):
+        Term('KDLoss', name='late')(pairs, 1)
+
+
+def test_in_debug_mode_the_second_view_is_looked_at_too(two_views, debug):
+    two_views.second.teacher[3, 0] = float('nan')
+    Term('KDLoss')(two_views, 1)
+    with pytest.raises(ValueError, match=r'in the term KDLoss, .* 1 of 8 rows'):
+        Term('KDLoss', views='all')(two_views, 1)
+
+
+def test_outside_debug_mode_the_teachers_numbers_are_not_looked_at(pairs, debug):
+    set_debug(False)
+    pairs.teacher[2, 1] = float('nan')
+    assert math.isnan(value(Term('KDLoss')(pairs, 1)))
+
+
 # -- arguments ---------------------------------------------------------------
 
 
@@ -283,6 +508,14 @@ def test_is_called_by_its_losss_type_unless_named():
         ({'end': '9'}, TypeError, 'end must be a whole number'),
         ({'warmup': -1}, ValueError, 'warmup must be at least 0, got -1'),
         ({'warmup': True}, TypeError, 'warmup must be a whole number'),
+        (
+            {'views': 'both'},
+            ValueError,
+            "views must be one of 'first', 'second', 'all'",
+        ),
+        ({'confidence_quantile': 1.5}, ValueError, r'confidence_quantile must lie in \[0, 1\]'),
+        ({'confidence_quantile': -1}, ValueError, 'confidence_quantile must be'),
+        ({'confidence_quantile': '0.5'}, TypeError, 'confidence_quantile must be a number'),
         ({'processors': 'SortLogits'}, TypeError, r"processors must be a list.*\['SortLogits'\]"),
         ({'processors': {'type': 'SortLogits'}}, TypeError, 'processors must be a list'),
         ({'student_processors': 'SortLogits'}, TypeError, 'student_processors must be a list'),

@@ -5,7 +5,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sortkd_det.functional import decoupled_kd, kl_divergence, sort_logits
+from sortkd_det.functional import (
+    decoupled_kd,
+    kl_divergence,
+    normalized_kd,
+    sort_logits,
+    transformed_kd,
+)
 
 quick = settings(deadline=None, max_examples=40)
 
@@ -37,6 +43,23 @@ def slow_decoupled(student, target, label, temperature):
     return temperature**2 * slow_kl(*pairs), temperature**2 * slow_kl(*rests)
 
 
+def slow_normalized(student, target, label, temperature):
+    """Both parts of normalised distillation of one row."""
+    own = -slow_softmax(target)[label] * math.log(slow_softmax(student)[label])
+    q_student, q_target = (
+        slow_softmax(row[:label] + row[label + 1 :], temperature) for row in (student, target)
+    )
+    others = -sum(t * math.log(s) for t, s in zip(q_target, q_student, strict=True))
+    return own, temperature**2 * others
+
+
+def slow_transformed(student, target, gamma):
+    """Divergence from the power of the teacher's distribution, and the power's sum, of one row."""
+    powers = [p**gamma for p in slow_softmax(target)]
+    transformed = [power / sum(powers) for power in powers]
+    return slow_kl(transformed, slow_softmax(student)), sum(powers)
+
+
 batches = st.builds(
     random_pair,
     num_rows=st.integers(1, 5),
@@ -45,6 +68,7 @@ batches = st.builds(
     scale=st.sampled_from([0.1, 1.0, 5.0]),
 )
 temperatures = st.sampled_from([0.5, 1.0, 4.0])
+gammas = st.sampled_from([0.1, 0.25, 1.0, 2.0])
 
 
 # -- the authors' figures ----------------------------------------------------
@@ -106,6 +130,72 @@ def test_decoupled_kd_follows_the_definition(batch, temperature):
 
 @quick
 @given(batches, temperatures)
+def test_normalized_kd_follows_the_definition(batch, temperature):
+    student, target, labels = batch
+    expected = [
+        slow_normalized(s, t, y, temperature)
+        for s, t, y in zip(student.tolist(), target.tolist(), labels.tolist(), strict=True)
+    ]
+    own, others = normalized_kd(student, target, labels, temperature)
+    assert own.tolist() == pytest.approx([e[0] for e in expected], rel=1e-6, abs=1e-12)
+    assert others.tolist() == pytest.approx([e[1] for e in expected], rel=1e-6, abs=1e-12)
+
+
+@quick
+@given(batches, gammas)
+def test_transformed_kd_follows_the_definition(batch, gamma):
+    student, target, _ = batch
+    expected = [
+        slow_transformed(s, t, gamma)
+        for s, t in zip(student.tolist(), target.tolist(), strict=True)
+    ]
+    divergence, weight = transformed_kd(student, target, gamma)
+    assert divergence.tolist() == pytest.approx([e[0] for e in expected], rel=1e-6, abs=1e-12)
+    assert weight.tolist() == pytest.approx([e[1] for e in expected], rel=1e-9)
+
+
+@quick
+@given(batches, st.sampled_from([0.1, 0.25, 1.0]))
+def test_wttms_weights_lie_between_one_and_that_of_a_teacher_in_full_doubt(batch, gamma):
+    student, target, _ = batch
+    num_classes = target.shape[1]
+    _, weight = transformed_kd(student, target, gamma)
+    assert (weight >= 1 - 1e-12).all()
+    assert (weight <= num_classes ** (1 - gamma) + 1e-9).all()
+    _, in_doubt = transformed_kd(student, torch.zeros_like(target), gamma)
+    torch.testing.assert_close(in_doubt, torch.full_like(in_doubt, num_classes ** (1 - gamma)))
+
+
+def test_at_gamma_one_transformed_kd_is_kd():
+    student, target, _ = random_pair()
+    divergence, weight = transformed_kd(student, target, 1.0)
+    torch.testing.assert_close(divergence, kl_divergence(student, target))
+    torch.testing.assert_close(weight, torch.ones_like(weight))
+
+
+def test_the_temperature_is_that_of_the_other_classes_alone_in_normalized_kd():
+    student, target, labels = random_pair()
+    own, others = normalized_kd(student, target, labels, 1.0)
+    own_at_4, others_at_4 = normalized_kd(student, target, labels, 4.0)
+    assert torch.equal(own, own_at_4)
+    assert not torch.allclose(others, others_at_4)
+
+
+def test_a_shift_of_either_side_changes_no_divergence():
+    student, target, labels = random_pair()
+    for moved, plain in (
+        (
+            normalized_kd(student + 3, target - 5, labels, 2.0),
+            normalized_kd(student, target, labels, 2.0),
+        ),
+        (transformed_kd(student + 3, target - 5, 0.25), transformed_kd(student, target, 0.25)),
+    ):
+        for one, other in zip(moved, plain, strict=True):
+            torch.testing.assert_close(one, other)
+
+
+@quick
+@given(batches, temperatures)
 def test_kd_is_tckd_plus_nckd_times_the_targets_doubt(batch, temperature):
     # Equation 7 of the paper: what decoupling takes apart.
     student, target, labels = batch
@@ -153,6 +243,8 @@ def test_gradcheck_through_both_sides():
     sides = (student.requires_grad_(), target.requires_grad_())
     assert torch.autograd.gradcheck(lambda s, t: kl_divergence(s, t, 3.0), sides)
     assert torch.autograd.gradcheck(lambda s, t: decoupled_kd(s, t, labels, 3.0), sides)
+    assert torch.autograd.gradcheck(lambda s, t: normalized_kd(s, t, labels, 3.0), sides)
+    assert torch.autograd.gradcheck(lambda s, t: transformed_kd(s, t, 0.4), sides)
 
 
 @pytest.mark.parametrize('temperature', [0.5, 1.0, 4.0])
@@ -164,12 +256,19 @@ def test_logits_of_a_hundred_give_finite_values_and_gradients(temperature):
             labels = torch.full((4,), label)
             kd = kl_divergence(leaf, 100 * signs, temperature)
             tckd, nckd = decoupled_kd(leaf, 100 * signs, labels, temperature)
-            (kd + tckd + nckd).sum().backward()
-            for values in (kd, tckd, nckd, leaf.grad):
+            own, others = normalized_kd(leaf, 100 * signs, labels, temperature)
+            ttm, doubt = transformed_kd(leaf, 100 * signs, 1 / temperature)
+            (kd + tckd + nckd + own + others + doubt * ttm).sum().backward()
+            for values in (kd, tckd, nckd, own, others, ttm, doubt, leaf.grad):
                 assert torch.isfinite(values).all()
 
 
 def test_no_rows_give_no_losses():
     empty, labels = torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
     assert kl_divergence(empty, empty).shape == (0,)
-    assert [half.shape for half in decoupled_kd(empty, empty, labels)] == [(0,), (0,)]
+    for parts in (
+        decoupled_kd(empty, empty, labels),
+        normalized_kd(empty, empty, labels),
+        transformed_kd(empty, empty, 0.25),
+    ):
+        assert [part.shape for part in parts] == [(0,), (0,)]

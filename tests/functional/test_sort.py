@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from sortkd_det.functional import check_labels, kl_divergence, sort_logits, sorted_kl_divergence
 from sortkd_det.functional import sort as sort_module
-from sortkd_det.functional import sort_logits
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 quick = settings(deadline=None, max_examples=60)
@@ -17,15 +17,23 @@ quick = settings(deadline=None, max_examples=60)
 
 def sort_with_torch(logits, labels, ignore_index=None):
     """The public function as it runs where numba is not installed."""
-    kernel, sort_module._cpu_kernel = sort_module._cpu_kernel, lambda: None
+    kernel, sort_module.load_kernels = sort_module.load_kernels, lambda name: None
     try:
         return sort_logits(logits, labels, ignore_index)
     finally:
-        sort_module._cpu_kernel = kernel
+        sort_module.load_kernels = kernel
+
+
+def sort_in_full(logits, labels, ignore_index=None):
+    """The path without data-dependent shapes, for torch.compile and CUDA without Triton."""
+    check_labels(logits, labels, ignore_index)
+    return sort_module._sort_in_full(logits, labels, ignore_index)
 
 
 # float32 and float64 on the CPU go through the kernel where numba is installed.
-paths = pytest.mark.parametrize('sort', [sort_logits, sort_with_torch], ids=['public', 'torch'])
+paths = pytest.mark.parametrize(
+    'sort', [sort_logits, sort_with_torch, sort_in_full], ids=['public', 'torch', 'full']
+)
 
 
 def slow_row(row, label):
@@ -222,11 +230,11 @@ def test_the_kernel_runs_for_single_and_double_precision_on_the_cpu(monkeypatch)
 def test_without_numba_the_torch_path_runs(monkeypatch):
     monkeypatch.setitem(sys.modules, 'numba', None)
     monkeypatch.delitem(sys.modules, 'sortkd_det.functional.kernels.sort_cpu', raising=False)
-    looked_up = functools.cache(sort_module._cpu_kernel.__wrapped__)
-    monkeypatch.setattr(sort_module, '_cpu_kernel', looked_up)
+    looked_up = functools.cache(sort_module.load_kernels.__wrapped__)
+    monkeypatch.setattr(sort_module, 'load_kernels', looked_up)
     logits, labels = random_batch()
     result = sort_logits(logits, labels)
-    assert looked_up() is None
+    assert looked_up('sort_cpu') is None
     assert_same_bits(result, logits.gather(1, slow_sources(logits, labels)))
 
 
@@ -396,3 +404,28 @@ def test_without_grad_mode_logits_that_require_grad_are_sorted_alike():
         result = sort_logits(logits.clone().requires_grad_(), labels)
     assert not result.requires_grad
     assert_same_bits(result, sort_logits(logits, labels))
+
+
+# -- fused with the divergence, and compiled ---------------------------------
+
+
+@pytest.mark.parametrize('ignore_index', [None, 3])
+def test_the_fused_divergence_is_that_to_the_sorted_target(ignore_index):
+    student, labels = random_batch()
+    target, _ = random_batch(seed=1)
+    student.requires_grad_(), target.requires_grad_()
+    fused = sorted_kl_divergence(student, target, labels, 4.0, ignore_index)
+    expected = kl_divergence(student, sort_logits(target, labels, ignore_index).detach(), 4.0)
+    torch.testing.assert_close(fused, expected)
+    fused.sum().backward()
+    assert target.grad is None
+    torch.testing.assert_close(
+        student.grad, torch.autograd.grad(expected.sum(), student, retain_graph=True)[0]
+    )
+
+
+def test_it_compiles_to_one_graph():
+    logits, labels = random_batch()
+    compiled = torch.compile(sort_logits, fullgraph=True, backend='aot_eager')
+    assert_same_bits(compiled(logits, labels), sort_logits(logits, labels))
+    assert_same_bits(compiled(logits, labels, 5), sort_logits(logits, labels, 5))

@@ -1,68 +1,178 @@
 """The sort on the CPU, compiled by numba at its first call and kept on disk."""
 
-import numpy as np
-from numba import njit
+from collections.abc import Callable
 
-# Up to here an insertion sort of the classes above the label beats a call.
-_FEW = 24
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+_WIDTH = 16  # classes that are compared at once
+_FEW = 24  # up to here an insertion sort of the classes above the label is fastest
+
+
+def _comparison(compare: Callable) -> Callable:
+    """A function of an address and a number that compares the ``_WIDTH`` numbers there with it.
+
+    Bit k of the result says how the k-th comparison came out. numba's own loops compile to
+    shifts here, which cost more than all else.
+    """
+
+    @intrinsic
+    def mask(context, address, number):
+        def generate(target, builder, signature, arguments):
+            vector = ir.VectorType(target.get_value_type(number), _WIDTH)
+            pointer = builder.inttoptr(arguments[0], vector.as_pointer())
+            numbers = builder.load(pointer, align=number.bitwidth // 8)
+            undefined = ir.Constant(vector, ir.Undefined)
+            lane = builder.insert_element(undefined, arguments[1], ir.IntType(32)(0))
+            every_lane = ir.Constant(ir.VectorType(ir.IntType(32), _WIDTH), None)
+            other = builder.shuffle_vector(lane, undefined, every_lane)
+            bits = builder.bitcast(compare(builder, numbers, other), ir.IntType(_WIDTH))
+            return builder.zext(bits, ir.IntType(64))
+
+        return types.uint64(types.uintp, number), generate
+
+    return mask
+
+
+_mask_above = _comparison(lambda builder, a, b: builder.fcmp_ordered('>', a, b))
+_mask_nan = _comparison(lambda builder, a, b: builder.fcmp_unordered('uno', a, b))
+
+
+@intrinsic
+def _lowest_bit(context, mask):
+    """The index of the lowest bit of ``mask`` that is set; there must be one."""
+
+    def generate(target, builder, signature, arguments):
+        return builder.cttz(arguments[0], ir.IntType(1)(1))
+
+    return types.int64(types.uint64), generate
 
 
 @njit(cache=True, nogil=True)
-def sort_rows(logits, labels, ignore, ignore_index, result):  # pragma: no cover - compiled
+def sort_rows(logits, labels, result, ignore, ignore_index):  # pragma: no cover - compiled
     """Write the sorted rows of ``logits`` to ``result``.
 
     Args:
         logits: (N, C) float32 or float64, C-contiguous.
         labels: (N,) int64.
+        result: (N, C), of the dtype of ``logits``.
         ignore: whether ``ignore_index`` counts.
         ignore_index: rows with this label are copied as they are.
-        result: (N, C), of the dtype of ``logits``.
 
     Returns:
         The first row whose label is out of range, or -1.
     """
     num_rows, num_classes = logits.shape
-    above = np.empty(num_classes, np.int64)
+    order = np.empty(num_classes, np.int64)  # classes above the label, best first
+    values = np.empty(_FEW, logits.dtype)
     for n in range(num_rows):
         label = labels[n]
-        row = logits[n]
-        copy = result[n]
-        if label < 0 or label >= num_classes:
-            if ignore and label == ignore_index:
-                copy[:] = row
-                continue
+        out_of_range = label < 0 or label >= num_classes
+        if out_of_range and not (ignore and label == ignore_index):
             return n
-        label_logit = row[label]
-        copy[:] = row
-        count = 0
-        for c in range(num_classes):  # no branches: eight classes at a time
-            count += row[c] > label_logit
+        label_logit = logits[n, 0 if out_of_range else label]
+        # No branches in here: as many classes at a time as the processor takes.
+        count = np.int32(0)
+        for c in range(num_classes):
+            logit = logits[n, c]
+            result[n, c] = logit
+            count += np.int32(logit > label_logit)
         if count == 0 or (ignore and label == ignore_index):
             continue
-        found = 0
-        has_nan = False
-        for c in range(num_classes):
-            has_nan |= row[c] != row[c]
-            if row[c] > label_logit:
-                above[found] = c
-                found += 1
-        if has_nan:
+        if count > _FEW:
+            num_found = _find_many(logits, n, label_logit, order)
+            if num_found == 0:
+                continue
+            if logits.itemsize == 4:
+                _sort_many(logits.view(np.uint32), n, order, num_found)
+            else:
+                found = order[:num_found]
+                order[:num_found] = found[np.argsort(-logits[n][found], kind='mergesort')]
+        elif not _find_few(logits, n, label_logit, order, values):
             continue
-        # Best class first; both sorts are stable, so that of equal logits the
-        # lower class index comes first.
-        if count <= _FEW:
-            for i in range(1, count):
-                moving = above[i]
-                j = i
-                while j > 0 and row[above[j - 1]] < row[moving]:
-                    above[j] = above[j - 1]
-                    j -= 1
-                above[j] = moving
-            order = above[:count]
-        else:
-            order = above[:count][np.argsort(-row[above[:count]], kind='mergesort')]
-        copy[label] = row[order[0]]
-        for i in range(count - 1):
-            copy[order[i]] = row[order[i + 1]]
-        copy[order[count - 1]] = label_logit
+        result[n, label] = logits[n, order[0]]
+        for k in range(1, count):
+            result[n, order[k - 1]] = logits[n, order[k]]
+        result[n, order[count - 1]] = label_logit
     return -1
+
+
+@njit(cache=True, nogil=True)
+def _find_few(logits, n, label_logit, order, values):  # pragma: no cover - compiled
+    """Insert the classes above the label into ``order``, their logits into ``values``.
+
+    The best comes first, and the lower index among equal ones. False if the row
+    holds a NaN.
+    """
+    num_classes = logits.shape[1]
+    address = logits.ctypes.data + n * num_classes * logits.itemsize
+    num_found = 0
+    for start in range(0, num_classes, _WIDTH):
+        above = np.uint64(0)
+        if start + _WIDTH <= num_classes:
+            if _mask_nan(address, label_logit) != np.uint64(0):
+                return False
+            above = _mask_above(address, label_logit)
+            address += _WIDTH * logits.itemsize
+        else:
+            for c in range(start, num_classes):
+                if logits[n, c] != logits[n, c]:
+                    return False
+                above |= np.uint64(logits[n, c] > label_logit) << np.uint64(c - start)
+        while above != np.uint64(0):
+            moving = start + _lowest_bit(above)
+            above &= above - np.uint64(1)
+            logit = logits[n, moving]
+            place = num_found
+            while place > 0 and values[place - 1] < logit:
+                values[place], order[place] = values[place - 1], order[place - 1]
+                place -= 1
+            values[place], order[place] = logit, moving
+            num_found += 1
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _find_many(logits, n, label_logit, order):  # pragma: no cover - compiled
+    """Write the classes above the label to ``order``; their number, or 0 if there is a NaN."""
+    num_found = 0
+    for c in range(logits.shape[1]):
+        if logits[n, c] != logits[n, c]:
+            return 0
+        if logits[n, c] > label_logit:
+            order[num_found] = c
+            num_found += 1
+    return num_found
+
+
+@njit(cache=True, nogil=True)
+def _sort_many(bits, n, order, count):  # pragma: no cover - compiled
+    """Sort classes by descending float32 logit, given by its bits: byte by byte, lowest first."""
+    keys, classes = np.empty((2, count), np.uint32), np.empty((2, count), np.int64)
+    for k in range(count):
+        key = bits[n, order[k]]
+        if key == np.uint32(0x80000000):  # -0.0 equals 0.0
+            key = np.uint32(0)
+        # Larger logits get smaller keys.
+        keys[0, k] = key if key >> 31 else key ^ np.uint32(0x7FFFFFFF)
+        classes[0, k] = order[k]
+    starts = np.empty(256, np.int64)
+    source = 0
+    for shift in range(0, 32, 8):
+        starts[:] = 0
+        for k in range(count):
+            starts[(keys[source, k] >> shift) & 255] += 1
+        if starts[(keys[source, 0] >> shift) & 255] == count:
+            continue
+        total = 0
+        for digit in range(256):
+            starts[digit], total = total, total + starts[digit]
+        for k in range(count):
+            digit = (keys[source, k] >> shift) & 255
+            keys[1 - source, starts[digit]] = keys[source, k]
+            classes[1 - source, starts[digit]] = classes[source, k]
+            starts[digit] += 1
+        source = 1 - source
+    order[:count] = classes[source]

@@ -36,16 +36,15 @@ def split_rows(
     Returns:
         First row and result of each part, in order.
     """
-    num_rows = len(matrices[0])
-    num_parts = min(torch.get_num_threads(), matrices[0].numel() // worth, num_rows)
     arrays = [matrix.numpy() for matrix in matrices]
+    num_parts = matrices[0].numel() // worth
+    if num_parts > 1:
+        num_rows = len(matrices[0])
+        num_parts = min(num_parts, num_rows, torch.get_num_threads())
     if num_parts <= 1:
         return [(0, kernel(*arrays, *arguments))]
     bounds = [num_rows * part // num_parts for part in range(num_parts + 1)]
-    parts = [
-        [array[start:stop] for array in arrays]
-        for start, stop in itertools.pairwise(bounds)
-    ]
+    parts = [[array[start:stop] for array in arrays] for start, stop in itertools.pairwise(bounds)]
     global _pool
     if _pool is None:
         _pool = ThreadPoolExecutor(max(os.cpu_count() or 1, 2) - 1, 'sortkd-kernel')
