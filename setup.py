@@ -43,7 +43,9 @@ setup(
         'dev': ['pytest', 'hypothesis', 'ruff', 'pre-commit', 'tensorboard'],
         # rich shows the demo's progress and tables, matplotlib draws figures.
         'demo': ['rich', 'matplotlib'],
-        # numba compiles the sort on CPUs; without it the sort runs in plain torch.
+        # numba compiles sort and soft ranks on CPUs; without it they run in plain torch.
         'fast': ['numba'],
+        # torchsort is what benchmarks/soft_rank.py measures against.
+        'benchmark': ['torchsort'],
     },
 )

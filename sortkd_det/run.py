@@ -6,6 +6,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from mmengine.runner import Runner  # noqa: E402
 
 # Importing the room also makes MMEngine's checkpoint loaders weights-only.
 from .distill import PlainCheckpointHook  # noqa: E402
+from .registry import ADAPTERS, HOOKS, LOGIT_PROCESSORS, MODELS  # noqa: E402
 
 _VARIABLES = ('teacher', 'method')
 _DISTILL_HOOK = 'DistillHook'
@@ -43,6 +45,26 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
     parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
+
+
+def registered() -> dict[str, dict[str, str]]:
+    """What configs of methods can name: by kind, each name with its docstring's first line."""
+    import_module('sortkd_det.detection')
+    kinds = {
+        'Processors': LOGIT_PROCESSORS,
+        'Losses and temperatures': MODELS,
+        'Adapters': ADAPTERS,
+        'Hooks': HOOKS,
+    }
+    for registry in kinds.values():
+        registry.import_from_location()
+    return {
+        kind: {
+            name: cls.__doc__.strip().splitlines()[0].replace('``', '')
+            for name, cls in sorted(registry.module_dict.items())
+        }
+        for kind, registry in kinds.items()
+    }
 
 
 def load_config(args: argparse.Namespace) -> Config:

@@ -8,7 +8,7 @@ from sortkd_det.registry import LOGIT_PROCESSORS
 
 @LOGIT_PROCESSORS.register_module()
 class StandardizeLogits:
-    """Scale rows by :func:`~sortkd_det.functional.standardize_logits`."""
+    """Shift and scale each row to mean 0 and standard deviation 1 (LSKD)."""
 
     def __call__(
         self, logits: Tensor, labels: Tensor | None = None, ignore_index: int | None = None

@@ -8,11 +8,12 @@ from sortkd_det.registry import LOGIT_PROCESSORS
 
 @LOGIT_PROCESSORS.register_module()
 class SwapLogits:
-    """Exchange label and top class by :func:`~sortkd_det.functional.swap_logits`."""
+    """Exchange each row's largest logit and that of its label (SLD)."""
 
     def __call__(self, logits: Tensor, labels: Tensor, ignore_index: int | None = None) -> Tensor:
         """Swap in the rows of ``logits`` (N, C) by ``labels`` (N,).
 
-        Rows labelled ``ignore_index`` come back as they are.
+        Rows labelled ``ignore_index`` come back as they are. See
+        :func:`~sortkd_det.functional.swap_logits`.
         """
         return swap_logits(logits, labels, ignore_index)
