@@ -53,6 +53,7 @@ DISTILLED, PLAIN = 'distilled', 'plain'
 _OUR_HOOKS = (DistillHook, TeacherAuditHook)
 _NUM_CLASSES_KEY = 'model.roi_head.bbox_head.num_classes'
 _WARM_UP_ROUNDS = 3
+_MAX_TERM_SHARE = 0.01  # of a distilled step, sorting and loss, forward and backward
 _MEMORY_STEPS = 4
 _MIB = 2**20
 
@@ -292,10 +293,11 @@ def time_steps(cfg: Config, args: argparse.Namespace) -> tuple[list[Round], Tabl
     plain.model.load_state_dict(distilled.model.state_dict())
     torch.set_num_threads(args.threads)
     rounds = [time_round(distilled, plain, index) for index in range(_WARM_UP_ROUNDS + args.rounds)]
-    return rounds[_WARM_UP_ROUNDS:], time_parts(distilled)
+    rounds = rounds[_WARM_UP_ROUNDS:]
+    return rounds, time_parts(distilled, statistics.median(r.distilled.wall for r in rounds))
 
 
-def time_parts(run: Run, repeats: int = 20) -> Table:
+def time_parts(run: Run, step: float, repeats: int = 20) -> Table:
     """What distillation adds to student and teacher, part by part, on the last batch."""
     hook = run.distill_hook
     caught = []
@@ -320,15 +322,19 @@ def time_parts(run: Run, repeats: int = 20) -> Table:
         'terms (processors, weights, loss)': forward,
         "backward to the student's logits": lambda: next(losses).backward(),
     }
-    rows = []
+    rows, term_share = [], 0.0
     for name, part in parts.items():
-        seconds = [spent_in(part).wall for _ in range(repeats)]
-        rows.append([name, _milliseconds(statistics.median(seconds), 3)])
+        seconds = statistics.median(spent_in(part).wall for _ in range(repeats))
+        rows.append([name, _milliseconds(seconds, 3), f'{seconds / step:.4%}', '', ''])
+        if name != 'images for the teacher' and name != 'processors':
+            term_share += seconds / step
+    result = verdict(term_share < _MAX_TERM_SHARE)
+    rows.append(['terms and backward', '', f'{term_share:.4%}', f'< {_MAX_TERM_SHARE:.0%}', result])
     shape = ' × '.join(map(str, pairs.teacher.shape))
     wrong = (pairs.teacher.argmax(1) != pairs.labels).float().mean()
     return Table(
         f'Parts of distillation: {shape} logits, {wrong:.0%} of the rows sorted',
-        ['part', 'median, ms'],
+        ['part', 'median, ms', 'share of the step', 'target', 'result'],
         rows,
     )
 
