@@ -22,7 +22,7 @@ from mmengine.runner import Runner  # noqa: E402
 from .distill import PlainCheckpointHook  # noqa: E402
 from .registry import ADAPTERS, HOOKS, LOGIT_PROCESSORS, MODELS  # noqa: E402
 
-_VARIABLES = ('teacher', 'method')
+_VARIABLES = ('teacher', 'method', 'pairs', 'pair')
 _DISTILL_HOOK = 'DistillHook'
 
 
@@ -31,6 +31,9 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', help='config file')
     parser.add_argument('--work-dir', help='folder of logs, checkpoints and results')
     parser.add_argument('--data-root', help="folder of the data set, in place of the config's")
+    parser.add_argument(
+        '--pair', help="teacher and student, of the config's `pairs` (classification)"
+    )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -78,6 +81,7 @@ def load_config(args: argparse.Namespace) -> Config:
     if not os.path.isfile(args.config):
         raise FileNotFoundError(f'config file {args.config} does not exist')
     cfg = Config.fromfile(args.config)
+    choose_pair(cfg, getattr(args, 'pair', None))
     cfg.launcher = args.launcher
     if args.cfg_options:
         for key in args.cfg_options:
@@ -93,8 +97,82 @@ def load_config(args: argparse.Namespace) -> Config:
     if args.work_dir:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
-        cfg.work_dir = os.path.join('work_dirs', Path(args.config).stem)
+        folders = [Path(args.config).parent.name, args.pair] if args.pair else []
+        cfg.work_dir = os.path.join('work_dirs', *folders, Path(args.config).stem)
     return cfg
+
+
+def choose_pair(cfg: Config, name: str | None) -> None:
+    """Fill a config for many pairs of teacher and student in for one of them.
+
+    ``cfg.pairs`` holds, by name, what differs between them: ``{'student': …, 'lr': …}``.
+    Wherever a value of the config is the string ``'{lr}'``, that pair's value takes its
+    place, and its text within longer strings. ``cfg.pair`` names the pair unless ``name`` does.
+
+    Raises:
+        ValueError: no such pair, one that lacks what the config asks for, or a name
+            for a config without pairs.
+    """
+    pairs = cfg.get('pairs')
+    if pairs is None:
+        if name is not None:
+            raise ValueError(f'--pair {name}: this config has no table of pairs')
+        return
+    name = name or cfg.get('pair')
+    if name not in pairs:
+        raise ValueError(f'--pair must be one of {", ".join(pairs)}; got {name!r}')
+    values = dict(pairs[name])
+
+    def filled(value: Any) -> Any:
+        if isinstance(value, str) and '{' in value:
+            try:
+                whole = value[1:-1]
+                return values[whole] if value == f'{{{whole}}}' else value.format(**values)
+            except KeyError as error:
+                raise ValueError(
+                    f'the pair {name} has no {error}, which this config asks for; '
+                    f'it has {", ".join(values)}'
+                ) from error
+        if isinstance(value, dict):
+            return type(value)({key: filled(item) for key, item in value.items()})
+        if isinstance(value, list | tuple):
+            return type(value)(filled(item) for item in value)
+        return value
+
+    for key in list(cfg.keys()):
+        if key != 'pairs':
+            cfg[key] = filled(cfg[key])
+    cfg.pair = name
+
+
+def uses_mmdet(cfg: Config) -> bool:
+    """Whether the run is one of MMDetection's; a classifier needs neither it nor mmcv."""
+    return cfg.get('default_scope') == 'mmdet'
+
+
+def prepare(cfg: Config, loaders: tuple[str, ...]) -> None:
+    """What MMDetection wants done before its runs: registries, and annotation files checked.
+
+    A classifier needs none of it, neither MMDetection nor mmcv.
+
+    Args:
+        cfg: the config of a run.
+        loaders: names of the data loaders whose files are checked.
+
+    Raises:
+        FileNotFoundError, ValueError: as
+            :func:`~sortkd_det.detection.annotations.check_annotations`.
+    """
+    if not uses_mmdet(cfg):
+        return
+    from mmdet.utils import register_all_modules, setup_cache_size_limit_of_dynamo
+
+    from .detection.annotations import check_annotations
+
+    setup_cache_size_limit_of_dynamo()
+    register_all_modules(init_default_scope=False)
+    if is_main_process():
+        check_annotations(cfg, loaders)
 
 
 def set_data_root(cfg: Config, data_root: str) -> None:

@@ -1,4 +1,4 @@
-"""Test a detector on the test set of a config; builds and needs no teacher."""
+"""Test a model on the test set of a config; builds and needs no teacher."""
 
 import argparse
 
@@ -7,7 +7,9 @@ from sortkd_det.run import (
     build_runner,
     is_main_process,
     load_config,
+    prepare,
     run_tool,
+    uses_mmdet,
 )
 
 
@@ -28,29 +30,28 @@ def main(args: argparse.Namespace) -> None:
     """Test."""
     import os
 
-    from mmdet.engine.hooks.utils import trigger_visualization_hook
-    from mmdet.evaluation import DumpDetResults
-    from mmdet.utils import register_all_modules, setup_cache_size_limit_of_dynamo
-
-    from sortkd_det.detection.annotations import check_annotations
-
-    setup_cache_size_limit_of_dynamo()
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         raise ValueError(f'--out must name a .pkl or .pickle file, got {args.out}')
     cfg = load_config(args)
     if '://' not in args.checkpoint and not os.path.isfile(args.checkpoint):
         raise FileNotFoundError(f'checkpoint {args.checkpoint} does not exist')
     cfg.load_from = args.checkpoint
+    if not uses_mmdet(cfg) and (args.show or args.show_dir or args.tta):
+        raise ValueError('--show, --show-dir and --tta are for detectors; this config has none')
     if args.show or args.show_dir:
+        from mmdet.engine.hooks.utils import trigger_visualization_hook
+
         cfg = trigger_visualization_hook(cfg, args)
     if args.tta:
         use_flips(cfg)
-    register_all_modules(init_default_scope=False)
-    if is_main_process():
-        check_annotations(cfg, ('test_dataloader',))
+    prepare(cfg, ('test_dataloader',))
     runner = build_runner(cfg)
     if args.out:
-        runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
+        if uses_mmdet(cfg):  # masks in a form that takes less room
+            from mmdet.evaluation import DumpDetResults as DumpResults
+        else:
+            from mmengine.evaluator import DumpResults
+        runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
     runner.test()
     if is_main_process():
         metrics = os.path.join(runner.log_dir, f'{runner.timestamp}.json')

@@ -1,4 +1,4 @@
-"""Train a detector, alone or with a teacher: any MMDetection config, or one of ours."""
+"""Train a model, alone or with a teacher: any MMDetection config, or one of ours."""
 
 import argparse
 
@@ -7,6 +7,7 @@ from sortkd_det.run import (
     build_runner,
     is_main_process,
     load_config,
+    prepare,
     run_tool,
     set_teacher_checkpoint,
 )
@@ -35,11 +36,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     """Train."""
     import torch
-    from mmdet.utils import register_all_modules, setup_cache_size_limit_of_dynamo
 
-    from sortkd_det.detection.annotations import check_annotations
-
-    setup_cache_size_limit_of_dynamo()
     cfg = load_config(args)
     if args.teacher_checkpoint:
         set_teacher_checkpoint(cfg, args.teacher_checkpoint)
@@ -55,9 +52,7 @@ def main(args: argparse.Namespace) -> None:
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
-    register_all_modules(init_default_scope=False)
-    if is_main_process():
-        check_annotations(cfg, ('train_dataloader', 'val_dataloader'))
+    prepare(cfg, ('train_dataloader', 'val_dataloader'))
     runner = build_runner(cfg)
     runner.train()
     if is_main_process():

@@ -1,0 +1,12 @@
+# DKD (arXiv 2203.08679): T 4, alpha 1, the pair's beta, warm-up over 20 epochs.
+_base_ = './_base_/cifar100.py'
+custom_hooks = [
+    dict(
+        type='DistillHook',
+        teacher=_base_.teacher,
+        student_weight=1.0,
+        method=[
+            dict(loss=dict(type='DKDLoss', alpha=1.0, beta='{beta}', temperature=4.0), warmup=20)
+        ],
+    )
+]

@@ -1,0 +1,22 @@
+# MLKD (CVPR 2023): three alignments on a weak and a strong view.
+_base_ = './_base_/cifar100.py'
+_temperature = [2, 3, 4, 5, 6]
+_losses = [
+    dict(type=name, temperature=_temperature)
+    for name in ('KDLoss', 'BatchGramLoss', 'ClassGramLoss')
+]
+model = dict(data_preprocessor=dict(num_views=2))
+optim_wrapper = dict(optimizer=dict(lr='{sld_lr}'))
+custom_hooks = [
+    dict(
+        type='DistillHook',
+        teacher=_base_.teacher,
+        student_weight=0.1,
+        method=[
+            dict(loss=_losses[0], confidence_quantile=0.5, weight=9.0),
+            dict(loss=_losses[1], confidence_quantile=0.5, weight=9.0),
+            dict(loss=dict(**_losses[2], confidence_quantile=0.5), weight=9.0),
+            *(dict(loss=loss, views='second', weight=9.0) for loss in _losses),
+        ],
+    )
+]
