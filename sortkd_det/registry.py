@@ -61,7 +61,13 @@ def build(registry: Registry, config: Any, what: str) -> Any:
         raise TypeError(f'a {what} needs a type, got {dict(config)}')
     cls = registry.get(name) if isinstance(name, str) else name
     if cls is None:
-        known = ', '.join(sorted(registry.module_dict))
+        known = ', '.join(
+            sorted(
+                known
+                for known, kind in registry.module_dict.items()
+                if not kind.__module__.startswith(f'{SCOPE}.classification')  # networks
+            )
+        )
         raise KeyError(f'unknown {what} {name!r}; registered are: {known}')
     try:
         return cls(**arguments)

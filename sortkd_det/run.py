@@ -20,7 +20,14 @@ from mmengine.runner import Runner  # noqa: E402
 
 # Importing the room also makes MMEngine's checkpoint loaders weights-only.
 from .distill import PlainCheckpointHook  # noqa: E402
-from .registry import ADAPTERS, HOOKS, LOGIT_PROCESSORS, MODELS  # noqa: E402
+from .registry import (  # noqa: E402
+    ADAPTERS,
+    DATASETS,
+    HOOKS,
+    LOGIT_PROCESSORS,
+    METRICS,
+    MODELS,
+)
 
 _VARIABLES = ('teacher', 'method', 'pairs', 'pair')
 _DISTILL_HOOK = 'DistillHook'
@@ -51,22 +58,27 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def registered() -> dict[str, dict[str, str]]:
-    """What configs of methods can name: by kind, each name with its docstring's first line."""
-    import_module('sortkd_det.detection')
+    """What configs can name: by kind, each name with its docstring's first line."""
+    for room in ('detection', 'classification'):
+        import_module(f'sortkd_det.{room}')
     kinds = {
-        'Processors': LOGIT_PROCESSORS,
-        'Losses and temperatures': MODELS,
-        'Adapters': ADAPTERS,
-        'Hooks': HOOKS,
+        'Processors': (LOGIT_PROCESSORS, ''),
+        'Losses and temperatures': (MODELS, 'sortkd_det.losses'),
+        'Networks': (MODELS, 'sortkd_det.classification.networks'),
+        'Data sets': (DATASETS, ''),
+        'Metrics': (METRICS, ''),
+        'Adapters': (ADAPTERS, ''),
+        'Hooks': (HOOKS, ''),
     }
-    for registry in kinds.values():
+    for registry, _ in kinds.values():
         registry.import_from_location()
     return {
         kind: {
             name: cls.__doc__.strip().splitlines()[0].replace('``', '')
             for name, cls in sorted(registry.module_dict.items())
+            if cls.__module__.startswith(module)
         }
-        for kind, registry in kinds.items()
+        for kind, (registry, module) in kinds.items()
     }
 
 
@@ -165,12 +177,9 @@ def prepare(cfg: Config, loaders: tuple[str, ...]) -> None:
     """
     if not uses_mmdet(cfg):
         return
-    from mmdet.utils import register_all_modules, setup_cache_size_limit_of_dynamo
+    from .detection.annotations import check_annotations, register_mmdet
 
-    from .detection.annotations import check_annotations
-
-    setup_cache_size_limit_of_dynamo()
-    register_all_modules(init_default_scope=False)
+    register_mmdet()
     if is_main_process():
         check_annotations(cfg, loaders)
 

@@ -70,7 +70,7 @@ def test_teacher_checkpoint_of_another_architecture(fails, random_teacher):
     fails(
         HOOK + "teacher.config='configs/toy/student.py'",
         exception=ValueError,
-        message=r'do not fit the teacher.*\d+ of another shape: backbone\.\S+ \(',
+        message=r'do not fit this FasterRCNN.*\d+ of another shape: backbone\.\S+ \(',
     )
 
 

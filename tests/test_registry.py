@@ -96,7 +96,7 @@ def test_importing_the_package_imports_nothing(run_python):
 # Room: its floor, and the third-party packages that it may import (None: any but DETECTION's).
 DETECTION = {'mmcv', 'mmdet'}
 ROOMS = {
-    'functional': (0, {'torch', 'numpy', 'numba', 'triton'}),
+    'functional': (0, {'torch', 'numpy', 'numba', 'llvmlite', 'triton'}),
     'registry': (0, {'mmengine'}),
     'version': (0, set()),
     'processors': (1, {'torch'}),

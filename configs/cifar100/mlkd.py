@@ -9,7 +9,7 @@ model = dict(data_preprocessor=dict(num_views=2))
 optim_wrapper = dict(optimizer=dict(lr='{sld_lr}'))
 custom_hooks = [
     dict(
-        type='DistillHook',
+        type='sortkd_det.DistillHook',
         teacher=_base_.teacher,
         student_weight=0.1,
         method=[

@@ -5,7 +5,7 @@ optim_wrapper = dict(optimizer=dict(lr=0.025))
 train_cfg = dict(max_epochs=300)
 custom_hooks = [
     dict(
-        type='DistillHook',
+        type='sortkd_det.DistillHook',
         teacher=_base_.teacher,
         student_weight=1.0,
         method=[

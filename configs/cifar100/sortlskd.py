@@ -2,7 +2,7 @@
 _base_ = './_base_/cifar100.py'
 custom_hooks = [
     dict(
-        type='DistillHook',
+        type='sortkd_det.DistillHook',
         teacher=_base_.teacher,
         student_weight=0.1,
         method=[

@@ -1,4 +1,4 @@
-"""Checks of COCO annotation files, before a run spends time on them."""
+"""Before a run of MMDetection's: its registries, and checks of COCO annotation files."""
 
 import json
 import os
@@ -6,9 +6,16 @@ from typing import Any
 
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
+from mmdet.utils import register_all_modules, setup_cache_size_limit_of_dynamo
 from mmengine.config import Config
 
 _KEYS = ('images', 'annotations', 'categories')
+
+
+def register_mmdet() -> None:
+    """What MMDetection's own tools do first: fill its registries, bound dynamo's cache."""
+    setup_cache_size_limit_of_dynamo()
+    register_all_modules(init_default_scope=False)
 
 
 def check_annotations(cfg: Config, loaders: tuple[str, ...]) -> None:

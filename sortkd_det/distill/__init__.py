@@ -5,7 +5,7 @@ from .checkpoint import UnsafeCheckpointError, load_checkpoint
 from .hook import DistilledBatch, DistillHook, PlainCheckpointHook
 from .method import Method
 from .pairs import LogitPairs
-from .teacher import Teacher
+from .teacher import Teacher, load_weights
 from .term import Term
 
 __all__ = [
@@ -20,4 +20,5 @@ __all__ = [
     'UnsafeCheckpointError',
     'find_adapter',
     'load_checkpoint',
+    'load_weights',
 ]

@@ -55,7 +55,7 @@ class Teacher:
             )
         self.checkpoint = str(checkpoint)
         self.model = _build_model(self.config)
-        self.classes = _load_weights(self.model, self.checkpoint)
+        self.classes = load_weights(self.model, self.checkpoint)
         self.model.eval().requires_grad_(False)
 
     def to(self, device: torch.device) -> 'Teacher':
@@ -129,8 +129,21 @@ def _build_model(config: Config) -> nn.Module:
         return MODELS.build(config.model)
 
 
-def _load_weights(model: nn.Module, filename: str) -> Sequence[str] | None:
-    """Load all weights or raise; returns the class names that the checkpoint tells."""
+def load_weights(model: nn.Module, filename: str) -> Sequence[str] | None:
+    """Load all weights of a checkpoint into ``model``, or raise.
+
+    Args:
+        model: the network.
+        filename: path or http(s) address, as :func:`load_checkpoint` takes.
+
+    Returns:
+        The class names that the checkpoint tells, or None.
+
+    Raises:
+        ValueError: weights that do not fit; missing, unexpected and differing keys
+            are counted and the first few named.
+        FileNotFoundError, UnsafeCheckpointError: as :func:`load_checkpoint`.
+    """
     checkpoint = load_checkpoint(filename)
     weights = weights_of(checkpoint, filename)
     wanted = model.state_dict()
@@ -162,7 +175,7 @@ def _load_weights(model: nn.Module, filename: str) -> Sequence[str] | None:
     ]
     if problems:
         raise ValueError(
-            f'the weights in {filename} do not fit the teacher of this config '
+            f'the weights in {filename} do not fit this {type(model).__name__} '
             f'({len(wanted)} entries): '
             + ' | '.join(problems)
             + ' | expected: the checkpoint of that same architecture and number of classes'

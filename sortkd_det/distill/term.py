@@ -77,11 +77,6 @@ class Term(nn.Module):
         self.target = check_choice('target', target, ('teacher', 'student'))
         self.processors = _build_processors(processors, 'processors')
         self.student_processors = _build_processors(student_processors, 'student_processors')
-        self._sorts_last = (
-            type(self.loss) is KDLoss
-            and bool(self.processors)
-            and type(self.processors[-1]) is SortLogits
-        )
         self.loss_rows = check_choice('loss_rows', loss_rows, ROWS)
         self.sort_rows = check_choice('sort_rows', sort_rows, ROWS)
         self.views = check_choice('views', views, VIEWS)
@@ -133,7 +128,7 @@ class Term(nn.Module):
         target = pairs.teacher if self.target == 'teacher' else pairs.student
         check_finite(target, f'the logits of the {self.target}, in the term {self.name},')
         weight, avg_factor = self._rows_that_count(pairs)
-        if self._sorts_last and not target.requires_grad:  # sort and loss in one kernel on CUDA
+        if self._sorts_last() and not target.requires_grad:  # then one kernel on CUDA
             target = self.process(self.processors[:-1], target, pairs)
             ignored = self._ignored_label(pairs)
             return self.loss.sorted_forward(
@@ -141,6 +136,11 @@ class Term(nn.Module):
             )
         target = self.process(self.processors, target, pairs)
         return self.loss(student, target, pairs.labels, weight, avg_factor)
+
+    def _sorts_last(self) -> bool:
+        """Whether the loss is a plain KD towards what a sort makes."""
+        last = self.processors[-1] if self.processors else None
+        return type(self.loss) is KDLoss and type(last) is SortLogits
 
     def process(self, processors: Sequence[Any], logits: Tensor, pairs: LogitPairs) -> Tensor:
         """Apply ``processors`` to ``logits`` (N, C) in their order."""

@@ -3,16 +3,18 @@
 # `python tools/train.py configs/cifar100/sortkd.py --pair resnet32x4-resnet8x4` joins the two.
 _base_ = './pairs.py'
 custom_imports = dict(imports=['sortkd_det.classification'], allow_failed_imports=False)
-default_scope = 'sortkd_det'
+default_scope = 'mmengine'
 
 data_root = 'data/cifar100'
 preprocessor = dict(
-    type='ImagePreprocessor', mean=(0.5071, 0.4867, 0.4408), std=(0.2675, 0.2565, 0.2761)
+    type='sortkd_det.ImagePreprocessor', mean=(0.5071, 0.4867, 0.4408), std=(0.2675, 0.2565, 0.2761)
 )
-model = dict(type='cifar/{student}', num_classes=100, data_preprocessor=preprocessor)
+model = dict(type='sortkd_det.cifar/{student}', num_classes=100, data_preprocessor=preprocessor)
 teacher = dict(
     config=dict(
-        model=dict(type='cifar/{teacher}', num_classes=100, data_preprocessor=preprocessor)
+        model=dict(
+            type='sortkd_det.cifar/{teacher}', num_classes=100, data_preprocessor=preprocessor
+        )
     ),
     checkpoint='checkpoints/cifar100/{teacher}.pth',
 )
@@ -22,17 +24,17 @@ train_dataloader = dict(
     num_workers=0,  # the set lives in memory, a batch is one indexing
     sampler=dict(type='SeededSampler', shuffle=True),
     collate_fn=dict(type='collate'),
-    dataset=dict(type='CIFAR', root=data_root, name='cifar100', split='train'),
+    dataset=dict(type='sortkd_det.CIFAR', root=data_root, name='cifar100', split='train'),
 )
 val_dataloader = dict(
     batch_size=256,
     num_workers=0,
     sampler=dict(type='SeededSampler', shuffle=False),
     collate_fn=dict(type='collate'),
-    dataset=dict(type='CIFAR', root=data_root, name='cifar100', split='test'),
+    dataset=dict(type='sortkd_det.CIFAR', root=data_root, name='cifar100', split='test'),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type='Accuracy')
+val_evaluator = dict(type='sortkd_det.Accuracy')
 test_evaluator = val_evaluator
 
 train_cfg = dict(by_epoch=True, max_epochs=240, val_interval=1)

@@ -1,0 +1,94 @@
+"""Classifiers: both models see the same images."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from sortkd_det.distill import Adapter, LogitPairs, Teacher
+from sortkd_det.registry import ADAPTERS
+
+from .networks import Classifier
+
+
+@ADAPTERS.register_module()
+class ClassifierAdapter(Adapter):
+    """The teacher sees the student's images, normalised its own way; every view once.
+
+    Args:
+        student: a :class:`Classifier`.
+        teacher: likewise, with as many classes.
+
+    Raises:
+        ValueError: the teacher is something else, or numbers of classes differ.
+    """
+
+    def __init__(self, student: nn.Module, teacher: Teacher) -> None:
+        super().__init__(student, teacher)
+        if not isinstance(teacher.model, Classifier):
+            raise ValueError(
+                f'the student is a classifier and the teacher a {type(teacher.model).__name__}; '
+                'expected a classifier of sortkd_det.classification'
+            )
+        own, other = student.num_classes, teacher.model.num_classes
+        if own != other:
+            raise ValueError(
+                f'teacher and student differ in their number of classes: {other} and {own}; '
+                'expected the same classes in the same order'
+            )
+        self._seen: list[tuple[Tensor, Tensor]] = []
+
+    @classmethod
+    def accepts(cls, model: nn.Module) -> bool:
+        """Whether ``model`` is one of this package's classifiers."""
+        return isinstance(model, Classifier)
+
+    def attach(self) -> list[RemovableHandle]:
+        """Register the hook on the student's classification loss."""
+        loss_cls = self.student.loss_cls
+
+        def see_logits(module: nn.Module, args: tuple) -> None:
+            if module is loss_cls:
+                self._seen.append(args[:2])
+
+        return [loss_cls.register_forward_pre_hook(see_logits)]
+
+    def reset(self) -> None:
+        """Forget the last batch."""
+        self._seen = []
+
+    def pairs(self, inputs: Tensor | list[Tensor], data_samples: Any) -> LogitPairs:
+        """Run the teacher on each view.
+
+        Args:
+            inputs: (N, 3, H, W), the student's preprocessed images, or a list of two views.
+            data_samples: unused.
+
+        Returns:
+            Pairs of N rows; the second view, if there is one, in ``second``.
+        """
+        views = inputs if isinstance(inputs, list | tuple) else [inputs]
+        second = None
+        for images, (logits, labels) in zip(reversed(views), reversed(self._seen), strict=True):
+            with torch.no_grad():
+                teacher_logits = self.teacher.model(self._for_teacher(images), mode='tensor')
+            weight = logits.new_ones(len(logits), dtype=torch.float32)
+            second = LogitPairs(logits, teacher_logits, labels, weight, second=second)
+        self.reset()
+        return second
+
+    def _for_teacher(self, images: Tensor) -> Tensor:
+        """The images, normalised by the teacher's mean and standard deviation."""
+        own, other = self.teacher.model.data_preprocessor, self.student.data_preprocessor
+        mean, std = (getattr(other, name, None) for name in ('mean', 'std'))
+        own_mean, own_std = (getattr(own, name, None) for name in ('mean', 'std'))
+        if mean is None or own_mean is None:
+            return images
+        if torch.equal(mean.cpu(), own_mean.cpu()) and torch.equal(std.cpu(), own_std.cpu()):
+            return images
+        mean, std, own_mean, own_std = (
+            statistic.to(images.device)[:, None, None]
+            for statistic in (mean, std, own_mean, own_std)
+        )
+        return (images * std + mean - own_mean) / own_std
