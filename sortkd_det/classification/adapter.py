@@ -37,7 +37,7 @@ class ClassifierAdapter(Adapter):
                 f'teacher and student differ in their number of classes: {other} and {own}; '
                 'expected the same classes in the same order'
             )
-        self._seen: list[tuple[Tensor, Tensor]] = []
+        self.reset()
 
     @classmethod
     def accepts(cls, model: nn.Module) -> bool:
@@ -56,23 +56,34 @@ class ClassifierAdapter(Adapter):
 
     def reset(self) -> None:
         """Forget the last batch."""
-        self._seen = []
+        self._seen, self._teacher_logits = [], []
 
-    def pairs(self, inputs: Tensor | list[Tensor], data_samples: Any) -> LogitPairs:
+    def prepare(self, inputs: Tensor | list[Tensor], data_samples: Any) -> None:
         """Run the teacher on each view.
 
         Args:
             inputs: (N, 3, H, W), the student's preprocessed images, or a list of two views.
             data_samples: unused.
+        """
+        views = inputs if isinstance(inputs, list | tuple) else [inputs]
+        with torch.no_grad():
+            self._teacher_logits = [
+                self.teacher.model(self._for_teacher(images), mode='tensor') for images in views
+            ]
+
+    def pairs(self, inputs: Tensor | list[Tensor], data_samples: Any) -> LogitPairs:
+        """The logits of both, of each view.
+
+        Args:
+            inputs: unused; :meth:`prepare` has seen it.
+            data_samples: likewise.
 
         Returns:
             Pairs of N rows; the second view, if there is one, in ``second``.
         """
-        views = inputs if isinstance(inputs, list | tuple) else [inputs]
         second = None
-        for images, (logits, labels) in zip(reversed(views), reversed(self._seen), strict=True):
-            with torch.no_grad():
-                teacher_logits = self.teacher.model(self._for_teacher(images), mode='tensor')
+        seen = zip(reversed(self._teacher_logits), reversed(self._seen), strict=True)
+        for teacher_logits, (logits, labels) in seen:
             weight = logits.new_ones(len(logits), dtype=torch.float32)
             second = LogitPairs(logits, teacher_logits, labels, weight, second=second)
         self.reset()

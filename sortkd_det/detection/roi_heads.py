@@ -77,10 +77,21 @@ class RoIHeadAdapter(Adapter):
 
     def reset(self) -> None:
         """Forget the last batch."""
-        self._rois = self._logits = self._labels = self._weight = None
+        self._rois = self._logits = self._labels = self._weight = self._features = None
+
+    def prepare(self, inputs: Tensor, data_samples: Sequence) -> None:
+        """Run the teacher's backbone and neck.
+
+        Args:
+            inputs: (B, 3, H, W), the student's preprocessed images.
+            data_samples: B samples with ``img_shape``.
+        """
+        with torch.no_grad():
+            images = self.teacher.convert_inputs(inputs, self.student, data_samples)
+            self._features = self.teacher.model.extract_feat(images)
 
     def pairs(self, inputs: Tensor, data_samples: Sequence) -> LogitPairs:
-        """Run the teacher on the student's RoIs.
+        """Run the teacher's head on the student's RoIs.
 
         Args:
             inputs: (B, 3, H, W), the student's preprocessed images.
@@ -101,9 +112,7 @@ class RoIHeadAdapter(Adapter):
                 'this adapter expects one row per RoI'
             )
         with torch.no_grad():
-            images = self.teacher.convert_inputs(inputs, self.student, data_samples)
-            features = self.teacher.model.extract_feat(images)
-            teacher_logits = self.teacher_head._bbox_forward(features, rois)['cls_score']
+            teacher_logits = self.teacher_head._bbox_forward(self._features, rois)['cls_score']
         pairs = LogitPairs(
             student=logits,
             teacher=teacher_logits,

@@ -41,6 +41,17 @@ class Adapter(ABC):
         """Forget the last batch; called before each forward of the student."""
 
     @abstractmethod
+    def prepare(self, inputs: Any, data_samples: Any) -> None:
+        """Run what the teacher needs the images alone for, before the student's forward.
+
+        Done then, it does not lie on top of what the student keeps for its backward.
+
+        Args:
+            inputs: what the student's forward is given, preprocessed for it.
+            data_samples: its samples.
+        """
+
+    @abstractmethod
     def pairs(self, inputs: Any, data_samples: Any) -> LogitPairs:
         """Run the teacher and pair its logits with those that passed by.
 

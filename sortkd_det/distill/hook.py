@@ -126,8 +126,11 @@ class DistillHook(Hook):
         """
 
         def before(module: nn.Module, args: tuple, kwargs: dict) -> None:
+            inputs, data_samples, mode = _forward_arguments(*args, **kwargs)
             if module is student:
                 self.adapter.reset()
+                if mode == 'loss':
+                    self.adapter.prepare(inputs, data_samples)
 
         def after(module: nn.Module, args: tuple, kwargs: dict, output: Any) -> Any:
             inputs, data_samples, mode = _forward_arguments(*args, **kwargs)
