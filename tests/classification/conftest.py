@@ -1,0 +1,96 @@
+"""A folder of small pictures in class folders, and runs of seconds on it."""
+
+import copy
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+
+from sortkd_det.distill import DistillHook
+from sortkd_det.registry import MODELS
+from sortkd_det.run import build_runner, choose_pair
+
+REPO = Path(__file__).parents[2]
+CLASSES = ('blue', 'green', 'red')
+TINY_PAIR = dict(
+    teacher='resnet14', student='resnet8', lr=0.05, beta=2.0,
+    lskd_temperature=2.0, lskd_weight=9.0, sld_lr=0.025,
+)  # fmt: skip
+
+
+@pytest.fixture(scope='session')
+def pictures(tmp_path_factory) -> Path:
+    """12 + 6 + 6 noisy pictures of three colours, root/{train,val,test}/<class>/<n>.png."""
+    root = tmp_path_factory.mktemp('pictures')
+    rng = np.random.default_rng(0)
+    for split, number in (('train', 4), ('val', 2), ('test', 2)):
+        for channel, name in enumerate(CLASSES):  # cv2 writes blue, green, red
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for index in range(number):
+                picture = rng.integers(0, 120, (24, 28, 3), dtype=np.uint8)
+                picture[..., channel] += 120
+                cv2.imwrite(str(folder / f'{index}.png'), picture)
+    return root
+
+
+@pytest.fixture(scope='session')
+def teacher_weights(tmp_path_factory) -> Path:
+    """Random weights of a resnet14 for the pictures' classes."""
+    import sortkd_det.classification  # noqa: F401
+
+    torch.manual_seed(1)
+    path = tmp_path_factory.mktemp('weights') / 'teacher.pth'
+    torch.save({'model': MODELS.get('cifar/resnet14')(3).state_dict()}, path)
+    return path
+
+
+@pytest.fixture
+def make_config(tmp_path, pictures, teacher_weights):
+    """``make_config('cifar100/kd')``: that recipe as a run of one epoch on the pictures."""
+
+    def make(name: str, **changes) -> Config:
+        cfg = Config.fromfile(REPO / f'configs/{name}.py')
+        cfg.pairs = {'tiny': TINY_PAIR}
+        choose_pair(cfg, 'tiny')
+        cfg.work_dir = str(tmp_path / name)
+        cfg.launcher = 'none'
+        cfg.model.num_classes = len(CLASSES)
+        for split in ('train', 'val', 'test'):
+            loader = cfg[f'{split}_dataloader']
+            loader.batch_size = 6
+            loader.dataset = dict(
+                type='sortkd_det.ImageFolder', root=str(pictures), split=split, size=20
+            )
+        cfg.train_cfg.max_epochs = 1
+        cfg.train_cfg.val_interval = 1
+        cfg.default_hooks.logger.interval = 1
+        cfg.default_hooks.checkpoint.interval = 1
+        for hook in cfg.get('custom_hooks') or []:
+            hook.teacher.config.model.num_classes = len(CLASSES)
+            hook.teacher.checkpoint = str(teacher_weights)
+        cfg.merge_from_dict(changes)
+        return cfg
+
+    return make
+
+
+@pytest.fixture
+def train():
+    """Run a config to its end, under a name of its own, perhaps watched; returns the runner."""
+
+    def run(cfg: Config, name: str = 'run', watcher=None):
+        cfg = copy.deepcopy(cfg)
+        cfg.work_dir = f'{cfg.work_dir}-{name}'
+        cfg.experiment_name = f'{Path(cfg.work_dir).parent.parent.name}-{Path(cfg.work_dir).name}'
+        runner = build_runner(cfg)
+        if watcher is not None:
+            (hook,) = (hook for hook in runner.hooks if isinstance(hook, DistillHook))
+            hook.watchers.append(watcher)
+        runner.train()
+        return runner
+
+    return run

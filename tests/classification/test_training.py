@@ -1,0 +1,222 @@
+"""Classifiers in real runs of MMEngine's runner: every recipe, resuming, workers, checkpoints."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from sortkd_det.distill import load_weights
+from sortkd_det.registry import MODELS
+from sortkd_det.run import choose_pair
+
+REPO = Path(__file__).parents[2]
+RECIPES = [
+    f'{folder}/{path.stem}'
+    for folder in ('cifar100', 'clothing')
+    for path in sorted((REPO / 'configs' / folder).glob('*.py'))
+]
+TWO_VIEWS = {'cifar100/mlkd', 'cifar100/sld', 'cifar100/ranking'}
+
+
+def weights(runner):
+    return {key: value.clone() for key, value in runner.model.state_dict().items()}
+
+
+def assert_equal(first, second):
+    assert first.keys() == second.keys()
+    for key, value in first.items():
+        assert torch.equal(value, second[key]), key
+
+
+def watched(cfg, train):
+    """Run it; the pairs and distillation losses of each batch, and the runner."""
+    seen = []
+    runner = train(
+        cfg, watcher=lambda batch: seen.append((batch.pairs, dict(batch.distill_losses)))
+    )
+    return seen, runner
+
+
+@pytest.mark.parametrize('recipe', RECIPES)
+def test_every_recipe_trains_validates_and_saves_a_plain_student(recipe, make_config, train):
+    runner = train(make_config(recipe))
+    assert runner.epoch == 1
+    saved = torch.load(f'{runner.work_dir}/epoch_1.pth', weights_only=True)
+    network = 'cifar/resnet14' if recipe.endswith('teacher') else 'cifar/resnet8'
+    plain = MODELS.get(network)(3)
+    assert list(saved['state_dict']) == list(plain.state_dict())
+    load_weights(plain, f'{runner.work_dir}/epoch_1.pth')
+    assert_equal(plain.state_dict(), weights(runner))
+    assert ('sortkd_det' in saved) == ('ctkd' in recipe)
+    (log,) = Path(runner.log_dir).glob('*.log')
+    assert re.search(r'accuracy/top1: \d', log.read_text())
+    distils = bool(runner.cfg.get('custom_hooks'))
+    assert ('loss_distill' in log.read_text()) == distils
+
+
+@pytest.mark.parametrize('recipe', sorted(TWO_VIEWS))
+def test_a_method_of_two_views_is_given_both(recipe, make_config):
+    cfg = make_config(recipe)
+    assert cfg.model.data_preprocessor.num_views == 2
+
+
+def test_teacher_and_student_see_the_same_images(make_config, train, teacher_weights):
+    """The teacher's logits are those of its network on the student's very batch."""
+    cfg = make_config('cifar100/sld')
+    seen, runner = watched(cfg, train)
+    assert len(seen) == 2
+    pairs, losses = seen[0]
+    assert pairs.second is not None
+    assert not torch.equal(pairs.student, pairs.second.student)
+    assert not torch.equal(pairs.teacher, pairs.second.teacher)
+    assert torch.equal(pairs.labels, pairs.second.labels)
+    assert losses['loss_distill_0'] > 0
+    assert losses['loss_distill_1'] == 0  # from epoch 151 on
+    # The batch again, from its indices, through a teacher of the test's own.
+    teacher = MODELS.get('cifar/resnet14')(3).eval()
+    load_weights(teacher, str(teacher_weights))
+    sampler = runner.train_dataloader.sampler
+    sampler.set_epoch(0)
+    order = list(sampler)[:6]
+    batch = runner.train_dataloader.dataset.__getitems__(order)
+    views = runner.model.data_preprocessor(batch, training=True)['inputs']
+    with torch.no_grad():
+        torch.testing.assert_close(teacher(views[0]), pairs.teacher)
+        torch.testing.assert_close(teacher(views[1]), pairs.second.teacher)
+
+
+def test_a_teacher_with_another_normalisation_sees_it(make_config, train, teacher_weights):
+    cfg = make_config('cifar100/kd')
+    cfg.custom_hooks[0].teacher.config.model.data_preprocessor.mean = (0.1, 0.2, 0.3)
+    cfg.custom_hooks[0].teacher.config.model.data_preprocessor.std = (0.5, 0.6, 0.7)
+    seen, runner = watched(cfg, train)
+    sampler = runner.train_dataloader.sampler
+    sampler.set_epoch(0)
+    batch = runner.train_dataloader.dataset.__getitems__(list(sampler)[:6])
+    own = runner.model.data_preprocessor
+    images = own(batch, training=True)['inputs'] * own.std[:, None, None] + own.mean[:, None, None]
+    images = (images - torch.tensor([0.1, 0.2, 0.3])[:, None, None]) / torch.tensor(
+        [0.5, 0.6, 0.7]
+    )[:, None, None]
+    teacher = MODELS.get('cifar/resnet14')(3).eval()
+    load_weights(teacher, str(teacher_weights))
+    with torch.no_grad():
+        torch.testing.assert_close(teacher(images), seen[0][0].teacher, rtol=1e-4, atol=1e-5)
+
+
+def test_weight_zero_is_bit_equal_to_the_student_alone(make_config, train):
+    cfg = make_config('cifar100/sortkd')
+    cfg.custom_hooks[0].student_weight = 1.0
+    cfg.custom_hooks[0].method[0].weight = 0.0
+    distilled = weights(train(cfg, 'distilled'))
+    assert_equal(distilled, weights(train(make_config('cifar100/student'), 'alone')))
+
+
+@pytest.mark.parametrize('recipe', ['cifar100/sortdkd', 'cifar100/ctkd', 'cifar100/sld'])
+def test_a_resumed_run_ends_bit_equal(recipe, make_config, train):
+    cfg = make_config(recipe)
+    cfg.train_cfg.max_epochs = 3
+    cfg.default_hooks.checkpoint.max_keep_ckpts = 5
+    cfg.param_scheduler.milestones = [2]
+    whole = train(cfg, 'whole')
+    cfg.resume, cfg.load_from = True, f'{whole.work_dir}/epoch_1.pth'
+    assert_equal(weights(train(cfg, 'resumed')), weights(whole))
+
+
+def test_the_number_of_workers_changes_nothing(make_config, train):
+    cfg = make_config('cifar100/sld')
+    cfg.train_cfg.max_epochs = 2
+    alone = weights(train(cfg, 'alone'))
+    cfg.train_dataloader.num_workers = 2
+    cfg.train_dataloader.persistent_workers = True
+    assert_equal(weights(train(cfg, 'workers')), alone)
+
+
+def test_another_seed_gives_another_run(make_config, train):
+    cfg = make_config('cifar100/student')
+    first = train(cfg, 'first')
+    cfg.randomness.seed = 1
+    second = train(cfg, 'second')
+    seeds = [runner.model.data_preprocessor.seed for runner in (first, second)]
+    assert seeds == [0, 1]
+    assert not torch.equal(first.model.conv1.weight, second.model.conv1.weight)
+
+
+# -- bad input ---------------------------------------------------------------
+
+
+def test_a_two_view_method_on_one_view_is_refused(make_config, train):
+    cfg = make_config('cifar100/mlkd')
+    cfg.model.data_preprocessor.num_views = 1
+    with pytest.raises(ValueError, match="has views='second', and the data gives one view"):
+        train(cfg)
+
+
+def test_a_teacher_of_other_classes_is_refused_before_training(make_config, train, tmp_path):
+    cfg = make_config('cifar100/kd')
+    cfg.custom_hooks[0].teacher.config.model.num_classes = 4
+    torch.save(MODELS.get('cifar/resnet14')(4).state_dict(), tmp_path / 'four.pth')
+    cfg.custom_hooks[0].teacher.checkpoint = str(tmp_path / 'four.pth')
+    with pytest.raises(ValueError, match='number of classes: 4 and 3'):
+        train(cfg)
+
+
+def test_a_checkpoint_of_another_network_is_named(make_config, train, tmp_path):
+    cfg = make_config('cifar100/kd')
+    torch.save(MODELS.get('cifar/resnet20')(3).state_dict(), tmp_path / 'other.pth')
+    cfg.custom_hooks[0].teacher.checkpoint = str(tmp_path / 'other.pth')
+    with pytest.raises(ValueError, match=r'do not fit .*unexpected: layer1\.2'):
+        train(cfg)
+
+
+def test_pairs_are_asked_for_by_name(make_config):
+    cfg = make_config('cifar100/student')
+    cfg.pop('pair')
+    with pytest.raises(ValueError, match='--pair must be one of tiny; got None'):
+        choose_pair(cfg, None)
+    cfg.pairs = {'poor': dict(student='resnet8')}
+    cfg.model.type = 'sortkd_det.cifar/{teacher}'
+    with pytest.raises(ValueError, match=r"the pair poor has no 'teacher'.* it has student"):
+        choose_pair(cfg, 'poor')
+    cfg.pop('pairs')
+    with pytest.raises(ValueError, match='--pair poor: this config has no table of pairs'):
+        choose_pair(cfg, 'poor')
+
+
+# -- the tools ---------------------------------------------------------------
+
+BLOCKED = (
+    'import runpy, sys; sys.modules.update(mmdet=None, mmcv=None, torchvision=None); '
+    'sys.argv = sys.argv[1:]; sys.path.insert(0, "tools"); '
+    'runpy.run_path(sys.argv[0], run_name="__main__")'
+)
+
+
+def run_tool(*arguments):
+    """A tool in a process where neither MMDetection nor mmcv can be imported."""
+    done = subprocess.run(
+        [sys.executable, '-c', BLOCKED, *map(str, arguments)], cwd=REPO, capture_output=True,
+        text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_the_tools_train_and_test_without_mmdetection(make_config, tmp_path):
+    cfg = make_config('cifar100/sortkd')
+    cfg.test_evaluator.per_class = True
+    cfg.test_evaluator.confusion = str(tmp_path / 'confusion.png')
+    path = tmp_path / 'mine.py'
+    cfg.pop('pairs')
+    cfg.dump(path)
+    printed = run_tool('tools/train.py', path, '--work-dir', tmp_path / 'work')
+    assert 'wrote ' in printed
+    printed = run_tool(
+        'tools/test.py', path, tmp_path / 'work/epoch_1.pth', '--work-dir', tmp_path / 'test'
+    )
+    assert re.search(r'accuracy/top1: \d', printed)
+    assert re.search(r'accuracy/top1/green: \d', printed)
+    assert (tmp_path / 'confusion.png').stat().st_size > 1000
