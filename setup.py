@@ -41,8 +41,8 @@ setup(
         # pytest runs the tests, hypothesis draws the property tests' inputs,
         # ruff lints and formats, tensorboard backs the documented log backend.
         'dev': ['pytest', 'hypothesis', 'ruff', 'pre-commit', 'tensorboard'],
-        # rich shows the demo's progress and tables, matplotlib draws figures.
-        'demo': ['rich', 'matplotlib'],
+        # rich shows progress and tables, matplotlib draws figures, scipy knows Student's t.
+        'demo': ['rich', 'matplotlib', 'scipy'],
         # numba compiles sort and soft ranks on CPUs; without it they run in plain torch.
         'fast': ['numba'],
         # torchsort is what benchmarks/soft_rank.py measures against.

@@ -99,6 +99,7 @@ ROOMS = {
     'functional': (0, {'torch', 'numpy', 'numba', 'llvmlite', 'triton'}),
     'registry': (0, {'mmengine'}),
     'version': (0, set()),
+    'plain_json': (0, set()),
     'processors': (1, {'torch'}),
     'losses': (1, {'torch'}),
     'distill': (2, {'torch', 'numpy', 'mmengine'}),
@@ -108,6 +109,7 @@ ROOMS = {
     'visualization': (3, None),
     'run': (4, {'torch', 'mmengine'}),
     'demo': (5, None),
+    'reproduce': (5, None),
 }
 
 

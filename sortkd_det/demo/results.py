@@ -3,12 +3,12 @@
 import fcntl
 import hashlib
 import json
-import math
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from sortkd_det.plain_json import finite, write_json
 
 _NAMED = 4  # how many changed settings an error names
 
@@ -62,27 +62,6 @@ class Results:
         write_json(self.path, self.data)
 
 
-def write_json(path: Path, data: Any) -> None:
-    """Write valid JSON in one go: a kill leaves the old file or the new one.
-
-    NaN and infinity, which JSON does not know, become null.
-    """
-    partial = path.with_name(f'.{path.name}.partial')
-    text = json.dumps(_finite(data), indent=1, ensure_ascii=False, allow_nan=False)
-    partial.write_text(text + '\n', encoding='utf-8')
-    os.replace(partial, path)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
 def changed_settings(old: Any, new: Any, prefix: str = '') -> list[str]:
     """The leaves in which two nested settings differ: ``'train_cfg.max_epochs: 12 → 24'``."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
@@ -114,7 +93,7 @@ class StepSettings:
 
     def __init__(self, folder: Path, settings: Mapping) -> None:
         self.path = folder / 'settings.json'
-        self.settings = json.loads(json.dumps(_finite(settings), default=str))
+        self.settings = json.loads(json.dumps(finite(settings), default=str))
 
     @property
     def begun(self) -> bool:

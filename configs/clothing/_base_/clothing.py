@@ -43,13 +43,13 @@ test_dataloader = dict(
 val_evaluator = dict(type='sortkd_det.Accuracy')
 test_evaluator = dict(type='sortkd_det.Accuracy')
 
-train_cfg = dict(by_epoch=True, max_epochs=30, val_interval=5)
+train_cfg = dict(by_epoch=True, max_epochs=20, val_interval=5)
 val_cfg = dict()
 test_cfg = dict()
 optim_wrapper = dict(
     optimizer=dict(type='SGD', lr=0.05, momentum=0.9, weight_decay=5e-4, nesterov=True)
 )
-param_scheduler = dict(type='CosineAnnealingLR', T_max=30)
+param_scheduler = dict(type='CosineAnnealingLR', T_max=20)
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=20),
     checkpoint=dict(type='CheckpointHook', interval=10, max_keep_ckpts=2),

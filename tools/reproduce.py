@@ -1,0 +1,87 @@
+"""Run a paper's table: pairs × methods × seeds; print ours beside the published figures."""
+
+import argparse
+import re
+from pathlib import Path
+
+from sortkd_det.run import run_tool
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+DATASETS = {'cifar100': 'CIFAR-100', 'tiny_imagenet': 'Tiny-ImageNet', 'imagenet': 'ImageNet'}
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__ + ' What is finished is not run again: an interrupted table goes on.'
+    )
+    parser.add_argument('folder', help="of the methods' configs, e.g. configs/cifar100")
+    parser.add_argument('--pairs', nargs='+', default=[], help="names in the configs' table")
+    parser.add_argument('--methods', nargs='+', required=True, help="stems of the folder's configs")
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0])
+    parser.add_argument('--work-dir', help='by default work_dirs/reproduce/<folder>')
+    parser.add_argument('--data-root', help="folder of the data set, in place of the configs'")
+    parser.add_argument(
+        '--baseline', nargs='+', default=['kd', 'sortdkd=dkd', 'dkd='], metavar='METHOD[=BASELINE]',
+        help='the method that others are compared with, and exceptions: kd sortdkd=dkd',
+    )  # fmt: skip
+    parser.add_argument('--jobs', type=int, default=1, help='runs at once, each on its own GPU')
+    parser.add_argument('--gpus', type=int, default=1, help='GPUs (processes) of one run')
+    parser.add_argument(
+        '--part', default='1/1', help='2/4: the second quarter of the runs, for one of 4 machines'
+    )
+    parser.add_argument('--dry-run', action='store_true', help='list the runs and what they cost')
+    parser.add_argument(
+        '--num-images', type=int, default=50_000, help='training images, for the estimate'
+    )
+    parser.add_argument('--cfg-options', nargs='+', default=[], help='key=value for every run')
+    parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    """Plan, run, print."""
+    from sortkd_det.reproduce import Reproduction, estimate, plan, published, show
+
+    folder = Path(args.folder)
+    tasks = plan(folder, args.pairs, args.methods, args.seeds)
+    part = re.fullmatch(r'(\d+)/(\d+)', args.part)
+    index, number = (int(value) for value in part.groups()) if part else (0, 0)
+    if not 1 <= index <= number:
+        raise ValueError(f'--part must be i/n with 1 ≤ i ≤ n, got {args.part}')
+    work_dir = Path(args.work_dir or REPOSITORY / 'work_dirs/reproduce' / folder.name)
+    work_dir.mkdir(parents=True, exist_ok=True)
+    reproduction = Reproduction(
+        folder.resolve(), work_dir.resolve(), REPOSITORY, args.cfg_options, args.data_root,
+        args.gpus,
+    )  # fmt: skip
+    mine = tasks[index - 1 :: number]
+    if args.dry_run:
+        costs: dict[tuple, float] = {}
+        for task in mine:
+            done = reproduction.is_done(task)
+            key = (task.pair, task.method)
+            if key not in costs:
+                costs[key] = estimate(folder, task, args.num_images)
+            print(f'{task.name:50} {"done" if done else f"about {costs[key] / 60:.0f} min"}')
+        left = sum(costs[t.pair, t.method] for t in mine if not reproduction.is_done(t))
+        print(f'{len(mine)} runs; about {left / 3600:.1f} h are left, one at a time, here')
+        return
+    reproduction.run(mine, args.jobs)
+    default, exceptions = None, {}
+    for entry in args.baseline:
+        method, given, baseline = entry.partition('=')
+        if given:
+            exceptions[method] = baseline
+        else:
+            default = method
+    baselines = {m: exceptions.get(m, default) for m in args.methods if m != default}
+    figures = published(
+        REPOSITORY / 'configs/published_top1.csv', DATASETS.get(folder.name, folder.name)
+    )
+    show(reproduction, args.pairs, args.methods, figures, baselines)
+    print(f'wrote {reproduction.path}')
+
+
+if __name__ == '__main__':
+    run_tool(main, get_parser())
