@@ -17,7 +17,7 @@ REPO = Path(__file__).parents[2]
 CLASSES = ('blue', 'green', 'red')
 TINY_PAIR = dict(
     teacher='resnet14', student='resnet8', lr=0.05, beta=2.0,
-    lskd_temperature=2.0, lskd_weight=9.0, sld_lr=0.025,
+    lskd_temperature=2.0, lskd_weight=9.0, sld_lr=0.025, sld_own=1.0, checkpoint='none.pth',
 )  # fmt: skip
 
 
@@ -58,10 +58,13 @@ def make_config(tmp_path, pictures, teacher_weights):
         choose_pair(cfg, 'tiny')
         cfg.work_dir = str(tmp_path / name)
         cfg.launcher = 'none'
+        alone = name.endswith('teacher')
+        cfg.model.type = f'sortkd_det.cifar/{TINY_PAIR["teacher" if alone else "student"]}'
         cfg.model.num_classes = len(CLASSES)
         for split in ('train', 'val', 'test'):
             loader = cfg[f'{split}_dataloader']
             loader.batch_size = 6
+            loader.num_workers, loader.persistent_workers = 0, False
             loader.dataset = dict(
                 type='sortkd_det.ImageFolder', root=str(pictures), split=split, size=20
             )
@@ -70,6 +73,7 @@ def make_config(tmp_path, pictures, teacher_weights):
         cfg.default_hooks.logger.interval = 1
         cfg.default_hooks.checkpoint.interval = 1
         for hook in cfg.get('custom_hooks') or []:
+            hook.teacher.config.model.type = f'sortkd_det.cifar/{TINY_PAIR["teacher"]}'
             hook.teacher.config.model.num_classes = len(CLASSES)
             hook.teacher.checkpoint = str(teacher_weights)
         cfg.merge_from_dict(changes)

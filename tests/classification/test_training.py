@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 
 from sortkd_det.distill import load_weights
 from sortkd_det.registry import MODELS
@@ -15,10 +16,16 @@ from sortkd_det.run import choose_pair
 REPO = Path(__file__).parents[2]
 RECIPES = [
     f'{folder}/{path.stem}'
-    for folder in ('cifar100', 'clothing')
+    for folder in ('cifar100', 'clothing', 'imagenet', 'tiny_imagenet')
     for path in sorted((REPO / 'configs' / folder).glob('*.py'))
 ]
-TWO_VIEWS = {'cifar100/mlkd', 'cifar100/sld', 'cifar100/ranking'}
+TWO_VIEWS = {
+    'cifar100/mlkd',
+    'cifar100/sld',
+    'cifar100/ranking',
+    'imagenet/sld',
+    'tiny_imagenet/ranking',
+}
 
 
 def weights(runner):
@@ -220,3 +227,19 @@ def test_the_tools_train_and_test_without_mmdetection(make_config, tmp_path):
     assert re.search(r'accuracy/top1: \d', printed)
     assert re.search(r'accuracy/top1/green: \d', printed)
     assert (tmp_path / 'confusion.png').stat().st_size > 1000
+
+
+@pytest.mark.parametrize('folder', ['cifar100', 'imagenet', 'tiny_imagenet'])
+def test_every_pair_of_every_method_names_networks_that_there_are(folder):
+    import sortkd_det.classification  # noqa: F401
+
+    paths = sorted((REPO / 'configs' / folder).glob('*.py'))
+    for pair in Config.fromfile(paths[0]).pairs:
+        for path in paths:
+            cfg = Config.fromfile(path)
+            choose_pair(cfg, pair)
+            models = [cfg.model]
+            models += [hook.teacher.config.model for hook in cfg.get('custom_hooks') or []]
+            for model in models:
+                assert MODELS.get(model.type) is not None, model.type
+                assert model.type.startswith(f'sortkd_det.{folder.removesuffix("100")}/')

@@ -1,0 +1,2 @@
+# The student alone.
+_base_ = './_base_/imagenet.py'
