@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ from .plain_json import write_json
 from .run import choose_pair
 
 _METRIC = 'accuracy/top1'
+_RESULT = 'result.json'
 #: How the published tables call what our config files are called.
 PUBLISHED_NAMES = {
     'kd': 'KD',
@@ -84,15 +86,18 @@ def plan(
 
 
 class Reproduction:
-    """Runs tasks and keeps their results in one file.
+    """Runs tasks; each keeps its result in a file of its own, ``result.json`` in its folder.
+
+    Several processes and machines may share ``work_dir``, each with its part of the tasks.
 
     Args:
         folder: of the configs of the methods.
-        work_dir: folder of everything that is written; ``results.json`` lies there.
+        work_dir: folder of everything that is written.
         repository: the checkout with ``tools/``.
         cfg_options: further ``key=value`` for every run.
         data_root: folder of the data, in place of the configs'.
-        gpus: processes of one run, by ``torch.distributed.run``; 0 or 1: no launcher.
+        gpus: processes of one run, by ``torch.distributed.run``; 0 or 1: no launcher. The
+            learning rate is scaled with the batch, if the config says what for it was chosen.
     """
 
     def __init__(
@@ -102,66 +107,115 @@ class Reproduction:
         repository: Path,
         cfg_options: Sequence[str] = (),
         data_root: str | None = None,
-        gpus: int = 0,
+        gpus: int = 1,
     ) -> None:
         self.folder, self.work_dir, self.repository = folder, work_dir, repository
         self.cfg_options, self.data_root, self.gpus = list(cfg_options), data_root, gpus
-        self.path = work_dir / 'results.json'
-        self.runs: dict[str, dict[str, Any]] = {}
-        if self.path.is_file():
-            try:
-                self.runs = json.loads(self.path.read_text())['runs']
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f'{self.path} holds no results of this tool: {error!r}') from error
+        self._devices: Queue[str] = Queue()
 
-    def is_done(self, task: Task) -> bool:
-        """Whether the task has been trained and tested."""
-        return 'metrics' in self.runs.get(task.name, {})
+    def result(self, task: Task) -> dict[str, Any] | None:
+        """What a task gave, or None.
+
+        Raises:
+            ValueError: it was run with other options, or the file is damaged.
+        """
+        path = self.work_dir / task.name / _RESULT
+        if not path.is_file():
+            return None
+        try:
+            result = json.loads(path.read_text())
+            found, expected = result['options'], self._options()
+            float(result['metrics'][_METRIC])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f'{path} holds no result of this tool ({error!r}); delete it to have it run anew'
+            ) from error
+        if found != expected:
+            raise ValueError(
+                f'{path.parent} was run with other options: found {found}, expected {expected}; '
+                'name another --work-dir, or delete the folder'
+            )
+        return result
 
     def run(self, tasks: Iterable[Task], jobs: int = 1) -> None:
-        """Run what is left, ``jobs`` at once, each on a GPU of its own where there are any.
+        """Run what is left, ``jobs`` at once, each on GPUs of its own where there are any.
 
         Raises:
             RuntimeError: a run failed; the others are finished first.
+            ValueError: more GPUs are asked for than there are, or as :meth:`result`.
         """
-        left = [task for task in tasks if not self.is_done(task)]
+        left = [task for task in tasks if self.result(task) is None]
+        for devices in self._groups_of_gpus(jobs):
+            self._devices.put(devices)
         with ThreadPoolExecutor(jobs) as pool:
-            failures = [f for f in pool.map(self._attempt, left, itertools.count()) if f]
+            failures = [failure for failure in pool.map(self._attempt, left) if failure]
         if failures:
             raise RuntimeError('; '.join(failures))
 
-    def _attempt(self, task: Task, number: int) -> str | None:
+    def save(self, tasks: Iterable[Task]) -> Path:
+        """Write the results of all tasks that have one to one file; returns its path."""
+        results = {task.name: result for task in tasks if (result := self.result(task))}
+        path = self.work_dir / 'results.json'
+        write_json(path, {'runs': results})
+        return path
+
+    def scores(self, pair: str | None, method: str, seeds: Iterable[int]) -> dict[int, float]:
+        """Top-1 in % by seed, of what is there."""
+        results = {seed: self.result(Task(pair, method, seed)) for seed in seeds}
+        return {seed: result['metrics'][_METRIC] for seed, result in results.items() if result}
+
+    def _options(self) -> dict[str, Any]:
+        """What decides a run beside pair, method and seed."""
+        return dict(cfg_options=self.cfg_options, data_root=self.data_root, gpus=max(self.gpus, 1))
+
+    def _groups_of_gpus(self, jobs: int) -> list[str]:
+        """What each job may see, as CUDA_VISIBLE_DEVICES has it; '' where there are no GPUs."""
+        num_gpus = torch.cuda.device_count()
+        if num_gpus == 0:
+            return [''] * jobs
+        visible = os.environ.get('CUDA_VISIBLE_DEVICES')
+        names = visible.split(',') if visible else [str(index) for index in range(num_gpus)]
+        each = max(self.gpus, 1)
+        if len(names) < each * jobs:
+            raise ValueError(
+                f'--jobs {jobs} and --gpus {each} need {each * jobs} GPUs, there are {len(names)}'
+            )
+        return [','.join(names[job * each : (job + 1) * each]) for job in range(jobs)]
+
+    def _attempt(self, task: Task) -> str | None:
         start = time.perf_counter()
-        env = dict(os.environ)
-        if torch.cuda.device_count() > 1 and self.gpus < 2:
-            env.setdefault('CUDA_VISIBLE_DEVICES', str(number % torch.cuda.device_count()))
+        devices = self._devices.get()
+        env = {**os.environ, 'CUDA_VISIBLE_DEVICES': devices} if devices else dict(os.environ)
         folder = self.work_dir / task.name
         folder.mkdir(parents=True, exist_ok=True)
         print(f'{task.name}: started', flush=True)
+        train = self._command('train', task)
         with (folder / 'output.log').open('w') as log:
-            train = self._command('train', task)
-            code = subprocess.run(
-                train, cwd=self.repository, env=env, stdout=log, stderr=log
-            ).returncode
-            checkpoint = find_latest_checkpoint(str(folder))
-            if code == 0:
-                test = self._command('test', task, checkpoint)
-                code = subprocess.run(
-                    test, cwd=self.repository, env=env, stdout=log, stderr=log
+
+            def call(command: list[str]) -> int:
+                return subprocess.run(
+                    command, cwd=self.repository, env=env, stdout=log, stderr=log
                 ).returncode
-        if code:
+
+            code = call(train)
+            if code == 0:
+                code = call(self._command('test', task, find_latest_checkpoint(str(folder))))
+        self._devices.put(devices)
+        metrics = _tested(folder / 'test')
+        if code or _METRIC not in metrics:
             tail = (folder / 'output.log').read_text().splitlines()[-3:]
             return f'{task.name} failed (exit code {code}), see {folder}/output.log: {tail}'
-        self.runs[task.name] = dict(
+        result = dict(
             pair=task.pair,
             method=task.method,
             seed=task.seed,
-            metrics=_tested(folder / 'test'),
+            options=self._options(),
+            metrics=metrics,
             seconds=round(time.perf_counter() - start, 1),
             command=' '.join(map(str, train)),
         )
-        write_json(self.path, {'runs': dict(sorted(self.runs.items()))})
-        print(f'{task.name}: {self.runs[task.name]["metrics"]}', flush=True)
+        write_json(folder / _RESULT, result)
+        print(f'{task.name}: top-1 {metrics[_METRIC]:.2f}', flush=True)
         return None
 
     def _command(self, tool: str, task: Task, checkpoint: str | None = None) -> list[str]:
@@ -177,15 +231,8 @@ class Reproduction:
         command += ['--data-root', self.data_root] if self.data_root else []
         command += ['--resume'] if tool == 'train' else []
         command += ['--launcher', 'pytorch'] if self.gpus > 1 else []
+        command += ['--auto-scale-lr'] if self.gpus > 1 and tool == 'train' else []
         return [*command, '--cfg-options', f'randomness.seed={task.seed}', *self.cfg_options]
-
-    def scores(self, pair: str | None, method: str) -> dict[int, float]:
-        """Top-1 in % by seed."""
-        return {
-            run['seed']: run['metrics'][_METRIC]
-            for run in self.runs.values()
-            if run['pair'] == pair and run['method'] == method
-        }
 
 
 def _tested(folder: Path) -> dict[str, float]:
@@ -235,6 +282,7 @@ def show(
     reproduction: Reproduction,
     pairs: Sequence[str],
     methods: Sequence[str],
+    seeds: Sequence[int],
     figures: dict[tuple[str, str], str],
     baselines: dict[str, str],
 ) -> None:
@@ -244,6 +292,7 @@ def show(
         reproduction: with the results.
         pairs: in the order of the table.
         methods: likewise.
+        seeds: that are averaged.
         figures: from :func:`published`.
         baselines: for each method the one that it is compared with.
     """
@@ -251,12 +300,13 @@ def show(
     for column in ('pair', 'method', 'ours', 'published', 'paired difference, 95% interval'):
         table.add_column(column)
     for pair, method in itertools.product(pairs or [None], methods):
-        scores = reproduction.scores(pair, method)
+        scores = reproduction.scores(pair, method, seeds)
         name = 'student' if method == 'student' else PUBLISHED_NAMES.get(method, '')
         baseline = baselines.get(method)
         difference = '-'
         if baseline and scores:
-            difference = paired_difference(scores, reproduction.scores(pair, baseline))
+            others = reproduction.scores(pair, baseline, seeds)
+            difference = paired_difference(scores, others)
             difference = difference if difference == '-' else f'to {baseline}: {difference}'
         table.add_row(
             pair or '',
@@ -269,7 +319,7 @@ def show(
     console.print(table)
 
 
-def estimate(folder: Path, task: Task, num_images: int) -> float:
+def estimate(folder: Path, task: Task, num_images: int, side: int) -> float:
     """Seconds that a run takes, from a few steps on random images on this machine.
 
     Teacher and student run forward, the student backward too; data, evaluation and
@@ -279,6 +329,7 @@ def estimate(folder: Path, task: Task, num_images: int) -> float:
         folder: of the configs.
         task: the run.
         num_images: of the training set.
+        side: of an image, in pixels, where the config does not say.
     """
     from mmengine.registry import MODELS, DefaultScope
 
@@ -290,7 +341,7 @@ def estimate(folder: Path, task: Task, num_images: int) -> float:
         student = MODELS.build(cfg.model).to(device).train()
         teachers = [MODELS.build(hook.teacher.config.model).to(device).eval() for hook in hooks]
     batch = cfg.train_dataloader.batch_size
-    side = cfg.train_dataloader.dataset.get('size', 32)
+    side = cfg.train_dataloader.dataset.get('size', side)
     images = torch.randn(batch, 3, side, side, device=device)
 
     def step() -> None:

@@ -1,6 +1,7 @@
 """What the command-line tools share: from a config file and options to a run."""
 
 import argparse
+import contextlib
 import os
 import sys
 import traceback
@@ -60,7 +61,8 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 def registered() -> dict[str, dict[str, str]]:
     """What configs can name: by kind, each name with its docstring's first line."""
     for room in ('detection', 'classification'):
-        import_module(f'sortkd_det.{room}')
+        with contextlib.suppress(ImportError):  # without MMDetection there are no detectors
+            import_module(f'sortkd_det.{room}')
     kinds = {
         'Processors': (LOGIT_PROCESSORS, ''),
         'Losses and temperatures': (MODELS, 'sortkd_det.losses'),
@@ -139,7 +141,7 @@ def choose_pair(cfg: Config, name: str | None) -> None:
         if isinstance(value, str) and '{' in value:
             try:
                 whole = value[1:-1]
-                return values[whole] if value == f'{{{whole}}}' else value.format(**values)
+                return values[whole] if whole in values else value.format(**values)
             except KeyError as error:
                 raise ValueError(
                     f'the pair {name} has no {error}, which this config asks for; '

@@ -7,7 +7,12 @@ from pathlib import Path
 from sortkd_det.run import run_tool
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-DATASETS = {'cifar100': 'CIFAR-100', 'tiny_imagenet': 'Tiny-ImageNet', 'imagenet': 'ImageNet'}
+# By folder: the name in published tables, training images, side of an image.
+DATASETS = {
+    'cifar100': ('CIFAR-100', 50_000, 32),
+    'tiny_imagenet': ('Tiny-ImageNet', 100_000, 64),
+    'imagenet': ('ImageNet', 1_281_167, 224),
+}
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -32,7 +37,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--dry-run', action='store_true', help='list the runs and what they cost')
     parser.add_argument(
-        '--num-images', type=int, default=50_000, help='training images, for the estimate'
+        '--num-images', type=int, help="training images, for the estimate; by default the set's"
     )
     parser.add_argument('--cfg-options', nargs='+', default=[], help='key=value for every run')
     parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
@@ -56,15 +61,16 @@ def main(args: argparse.Namespace) -> None:
         args.gpus,
     )  # fmt: skip
     mine = tasks[index - 1 :: number]
+    dataset, num_images, side = DATASETS.get(folder.name, (folder.name, 50_000, 32))
     if args.dry_run:
         costs: dict[tuple, float] = {}
         for task in mine:
-            done = reproduction.is_done(task)
+            done = reproduction.result(task) is not None
             key = (task.pair, task.method)
             if key not in costs:
-                costs[key] = estimate(folder, task, args.num_images)
+                costs[key] = estimate(folder, task, args.num_images or num_images, side)
             print(f'{task.name:50} {"done" if done else f"about {costs[key] / 60:.0f} min"}')
-        left = sum(costs[t.pair, t.method] for t in mine if not reproduction.is_done(t))
+        left = sum(costs[t.pair, t.method] for t in mine if reproduction.result(t) is None)
         print(f'{len(mine)} runs; about {left / 3600:.1f} h are left, one at a time, here')
         return
     reproduction.run(mine, args.jobs)
@@ -76,11 +82,9 @@ def main(args: argparse.Namespace) -> None:
         else:
             default = method
     baselines = {m: exceptions.get(m, default) for m in args.methods if m != default}
-    figures = published(
-        REPOSITORY / 'configs/published_top1.csv', DATASETS.get(folder.name, folder.name)
-    )
-    show(reproduction, args.pairs, args.methods, figures, baselines)
-    print(f'wrote {reproduction.path}')
+    figures = published(REPOSITORY / 'configs/published_top1.csv', dataset)
+    show(reproduction, args.pairs, args.methods, args.seeds, figures, baselines)
+    print(f'wrote {reproduction.save(tasks)}')
 
 
 if __name__ == '__main__':

@@ -1,4 +1,5 @@
-# MLKD (CVPR 2023): three alignments on a weak and a strong view.
+# MLKD (CVPR 2023): in the weak view rows, their relations and those of the classes, where the
+# teacher is in doubt; in the strong view all rows. The learning rate is SLD's, our start.
 _base_ = './_base_/cifar100.py'
 _temperature = [2, 3, 4, 5, 6]
 _losses = [
@@ -13,10 +14,10 @@ custom_hooks = [
         teacher=_base_.teacher,
         student_weight=0.1,
         method=[
-            dict(loss=_losses[0], confidence_quantile=0.5, weight=9.0),
-            dict(loss=_losses[1], confidence_quantile=0.5, weight=9.0),
-            dict(loss=dict(**_losses[2], confidence_quantile=0.5), weight=9.0),
-            *(dict(loss=loss, views='second', weight=9.0) for loss in _losses),
+            dict(loss=_losses[0], confidence_quantile=0.5, weight=0.9),
+            dict(loss=_losses[1], confidence_quantile=0.5, weight=0.9),
+            dict(loss=dict(**_losses[2], confidence_quantile=0.5), weight=0.9),
+            dict(loss=_losses[0], views='second', weight=0.9),
         ],
     )
 ]

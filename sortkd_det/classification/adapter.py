@@ -37,6 +37,7 @@ class ClassifierAdapter(Adapter):
                 f'teacher and student differ in their number of classes: {other} and {own}; '
                 'expected the same classes in the same order'
             )
+        self._statistics = _differing_statistics(student, teacher.model)
         self.reset()
 
     @classmethod
@@ -91,15 +92,19 @@ class ClassifierAdapter(Adapter):
 
     def _for_teacher(self, images: Tensor) -> Tensor:
         """The images, normalised by the teacher's mean and standard deviation."""
-        own, other = self.teacher.model.data_preprocessor, self.student.data_preprocessor
-        mean, std = (getattr(other, name, None) for name in ('mean', 'std'))
-        own_mean, own_std = (getattr(own, name, None) for name in ('mean', 'std'))
-        if mean is None or own_mean is None:
-            return images
-        if torch.equal(mean.cpu(), own_mean.cpu()) and torch.equal(std.cpu(), own_std.cpu()):
+        if self._statistics is None:
             return images
         mean, std, own_mean, own_std = (
-            statistic.to(images.device)[:, None, None]
-            for statistic in (mean, std, own_mean, own_std)
+            statistic.to(images.device)[:, None, None] for statistic in self._statistics
         )
         return (images * std + mean - own_mean) / own_std
+
+
+def _differing_statistics(student: nn.Module, teacher: nn.Module) -> list[Tensor] | None:
+    """Mean and deviation of both, or None where there is nothing to convert."""
+    preprocessors = (student.data_preprocessor, teacher.data_preprocessor)
+    if not all(hasattr(preprocessor, 'mean') for preprocessor in preprocessors):
+        return None
+    statistics = [getattr(p, name).cpu() for p in preprocessors for name in ('mean', 'std')]
+    same = torch.equal(statistics[0], statistics[2]) and torch.equal(statistics[1], statistics[3])
+    return None if same else statistics

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
@@ -49,7 +50,10 @@ class Accuracy(BaseMetric):
         for sample in data_samples:
             logits, labels = sample['logits'].float(), sample['labels']
             own = logits.gather(1, labels[:, None])
-            ranks = (logits > own).sum(1)
+            # What is no number is above every label, so that a run that diverged scores 0; of
+            # equal logits the lower class index counts as the higher.
+            earlier = torch.arange(logits.shape[1], device=logits.device) < labels[:, None]
+            ranks = (~(logits <= own) | ((logits == own) & earlier)).sum(1)
             columns = (sample['indices'], labels, logits.argmax(1), ranks)
             self.results.extend(zip(*(column.cpu().tolist() for column in columns), strict=True))
 

@@ -75,12 +75,14 @@ class ImagePreprocessor(BaseDataPreprocessor):
         """
         data = self.cast_data(dict(data))
         images = data.pop('inputs')
-        if not training:
-            inputs = self._finished(normalize(images, self.mean, self.std))
-            return {'inputs': inputs, 'data_samples': data}
-        views = [self._weak_view(images, data, _WEAK)]
-        if self.num_views == 2:
-            views.append(self._strong_view(images, data))
+        # MMEngine calls this inside autocast: half precision would move pixels.
+        with torch.autocast(images.device.type, enabled=False):
+            if not training:
+                views = [self._finished(normalize(images, self.mean, self.std))]
+            else:
+                views = [self._weak_view(images, data, _WEAK)]
+                if self.num_views == 2:
+                    views.append(self._strong_view(images, data))
         return {'inputs': views[0] if len(views) == 1 else views, 'data_samples': data}
 
     def _noise(self, data: Mapping[str, Any], num_draws: int, stream: int) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from mmengine.dataset import BaseDataset
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -265,7 +266,9 @@ def _test_teacher(teacher: Teacher, runner: Runner, num_images: int) -> None:
         raise ValueError('check_teacher needs a val_dataloader and a val_evaluator in the config')
     loader_config = copy.deepcopy(runner.cfg.val_dataloader)
     loader_config.persistent_workers = False
-    loader_config.dataset.indices = num_images
+    takes_indices = isinstance(runner.val_dataloader.dataset, BaseDataset)
+    if takes_indices:
+        loader_config.dataset.indices = num_images
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         loader = runner.build_dataloader(loader_config, seed=0)  # or numpy's generator would move
         evaluator: Evaluator = runner.build_evaluator(copy.deepcopy(runner.cfg.val_evaluator))
@@ -276,8 +279,12 @@ def _test_teacher(teacher: Teacher, runner: Runner, num_images: int) -> None:
                     loader.dataset.get_data_info(index)['img_id']
                     for index in range(len(loader.dataset))
                 ]
+        tested = 0
         for data in loader:
+            if tested >= num_images:
+                break
             evaluator.process(data_samples=teacher.model.test_step(data), data_batch=data)
-        metrics = evaluator.evaluate(len(loader.dataset))
+            tested += len(data['inputs'])
+        metrics = evaluator.evaluate(tested)
     shown = ', '.join(f'{name} {value:.3f}' for name, value in metrics.items())
-    runner.logger.info(f'teacher on {len(loader.dataset)} images of the validation set: {shown}')
+    runner.logger.info(f'teacher on {tested} images of the validation set: {shown}')

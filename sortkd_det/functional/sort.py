@@ -84,7 +84,8 @@ def sorted_kl_divergence(
         TypeError, ValueError: as :func:`sort_logits`.
     """
     target = target.detach()
-    if target.is_cuda and not torch.compiler.is_compiling():
+    suits_kernel = target.is_cuda and student.dtype != torch.float64
+    if suits_kernel and not torch.compiler.is_compiling():
         check_labels(target, labels, ignore_index)
         if (kernels := load_kernels('sort_cuda')) is not None:
             return kernels.sorted_kl(student, target, labels, temperature, ignore_index)

@@ -71,10 +71,22 @@ def test_mean_deviation_and_paired_interval_are_those_of_scipy():
     assert paired_difference({0: 1.0}, {0: 2.0}) == '-'
 
 
-def test_results_of_something_else_are_refused(tmp_path):
-    (tmp_path / 'results.json').write_text('[]')
-    with pytest.raises(ValueError, match='holds no results of this tool'):
-        Reproduction(CIFAR, tmp_path, REPO)
+def test_results_of_something_else_or_other_options_are_refused(tmp_path):
+    task = Task(None, 'kd', 0)
+    path = tmp_path / 'kd/seed0/result.json'
+    path.parent.mkdir(parents=True)
+    reproduction = Reproduction(CIFAR, tmp_path, REPO)
+    assert reproduction.result(task) is None
+    for text in ('[]', '{', '{"options": {}, "metrics": {}}'):
+        path.write_text(text)
+        with pytest.raises(ValueError, match='holds no result of this tool'):
+            reproduction.result(task)
+    options = {'cfg_options': ['train_cfg.max_epochs=1'], 'data_root': None, 'gpus': 1}
+    path.write_text(json.dumps({'options': options, 'metrics': {'accuracy/top1': 50.0}}))
+    with pytest.raises(ValueError, match=r'other options: found .*max_epochs=1.*expected'):
+        reproduction.result(task)
+    same = Reproduction(CIFAR, tmp_path, REPO, options['cfg_options'])
+    assert same.scores(None, 'kd', [0, 1]) == {0: 50.0}
 
 
 def run_tool(*arguments, code=0):
@@ -110,8 +122,8 @@ def test_a_table_is_run_once_and_shown_with_differences(make_config, tmp_path):
         assert f'randomness.seed={run["seed"]}' in run['command']
     assert re.search(r'sortkd .* ± .*\(2\).*to kd: [+-]\d', second)
     assert run_tool(*arguments).count(': started') == 0
-    (tmp_path / 'work/kd/seed0').rename(tmp_path / 'away')  # finished: its folder is not needed
-    assert run_tool(*arguments).count(': started') == 0
+    (tmp_path / 'work/kd/seed0').rename(tmp_path / 'away')
+    assert run_tool(*arguments).count(': started') == 1
 
 
 def test_a_run_that_fails_is_named_with_its_log(make_config, tmp_path):

@@ -139,6 +139,26 @@ def test_an_image_that_was_padded_in_counts_once():
     assert metrics[0] == metrics[1]
 
 
+def test_logits_that_are_no_numbers_are_wrong_and_ties_go_to_the_lower_class():
+    for logits, expected in (
+        (torch.full((4, 10), torch.nan), 0.0),
+        (torch.zeros(4, 10), 25.0),  # only label 0 is first among equals
+    ):
+        metric = Accuracy(topk=(1,))
+        sample = dict(logits=logits, labels=torch.arange(4), indices=torch.arange(4))
+        metric.process(None, [sample])
+        assert metric.compute_metrics(metric.results) == {'top1': expected}
+
+
+def test_autocast_moves_no_pixel():
+    preprocessor = ImagePreprocessor(MEAN, STD, num_views=2, seed=3)
+    expected = preprocessor(batch_of(range(64)), training=True)['inputs']
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        inside = preprocessor(batch_of(range(64)), training=True)['inputs']
+    for first, second in zip(expected, inside, strict=True):
+        assert torch.equal(first, second)
+
+
 def test_a_confusion_matrix_is_drawn(tmp_path):
     counts = np.array([[5, 1], [0, 0]])  # a class without images divides by nothing
     path = draw_confusion(counts, ['cat', 'dog'], tmp_path / 'new/folder.png')

@@ -114,6 +114,16 @@ def test_a_teacher_with_another_normalisation_sees_it(make_config, train, teache
         torch.testing.assert_close(teacher(images), seen[0][0].teacher, rtol=1e-4, atol=1e-5)
 
 
+def test_the_teacher_can_be_tested_before_training(make_config, train):
+    cfg = make_config('cifar100/kd')
+    cfg.custom_hooks[0].check_teacher = 5
+    cfg.val_dataloader.batch_size = 2
+    runner = train(cfg)
+    (log,) = Path(runner.log_dir).glob('*.log')
+    expected = r'teacher on 6 images of the validation set: accuracy/top1 \d'  # three batches of 2
+    assert re.search(expected, log.read_text())
+
+
 def test_weight_zero_is_bit_equal_to_the_student_alone(make_config, train):
     cfg = make_config('cifar100/sortkd')
     cfg.custom_hooks[0].student_weight = 1.0
@@ -150,6 +160,27 @@ def test_another_seed_gives_another_run(make_config, train):
     seeds = [runner.model.data_preprocessor.seed for runner in (first, second)]
     assert seeds == [0, 1]
     assert not torch.equal(first.model.conv1.weight, second.model.conv1.weight)
+
+
+def test_the_audit_watches_classifiers_too(make_config, train):
+    cfg = make_config('cifar100/sortkd')
+    cfg.custom_hooks.append(dict(type='sortkd_det.TeacherAuditHook', interval=1))
+    runner = train(cfg)
+    (log,) = Path(runner.log_dir).glob('*.log')
+    assert re.search(r'teacher/fg_top1: \d.*teacher/sorted: \d', log.read_text())
+    assert 'green' in log.read_text().split('teacher on the training samples, per class')[1]
+
+
+@pytest.mark.parametrize('recipe', ['cifar100/student', 'cifar100/sortkd'])
+def test_a_run_may_be_compiled(recipe, make_config, train):
+    cfg = make_config(recipe)
+    plain = weights(train(cfg, 'plain'))
+    torch.compiler.reset()  # what an earlier run compiled knows nothing of this one's hooks
+    cfg.compile = dict(backend='eager')
+    compiled = weights(train(cfg, 'compiled'))
+    assert plain.keys() == compiled.keys()
+    for key, value in plain.items():
+        torch.testing.assert_close(compiled[key], value, rtol=1e-3, atol=1e-4)
 
 
 # -- bad input ---------------------------------------------------------------

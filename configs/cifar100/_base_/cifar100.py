@@ -49,3 +49,4 @@ default_hooks = dict(
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='accuracy/top1'),
 )
 randomness = dict(seed=0)
+auto_scale_lr = dict(base_batch_size=64)

@@ -29,6 +29,7 @@ def crop_flip_normalize(images, shifts, flipped, offset, scale, result):  # prag
             first, last = max(0, right), min(width, width + right)
         else:
             first, last = max(0, -right), min(width, width - right)
+        first, last = min(first, width), max(last, 0)  # a shift may be wider than the image
         for c in range(num_channels):
             blank = table[c, 0]
             for y in range(height):
