@@ -10,6 +10,7 @@ val_dataloader = dict(
     sampler=dict(type='SeededSampler', shuffle=False),
     collate_fn=dict(type='collate'),
 )
+test_dataloader = val_dataloader
 val_evaluator = dict(type='sortkd_det.Accuracy')
 test_evaluator = val_evaluator
 val_cfg = dict()

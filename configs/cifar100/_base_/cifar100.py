@@ -1,9 +1,7 @@
 # CIFAR-100 as the papers train it: 240 epochs, batch 64. What differs between the pairs of teacher
 # and student stands in one table; a method's file asks for it by '{name}', and
 # `python tools/train.py configs/cifar100/sortkd.py --pair resnet32x4-resnet8x4` joins the two.
-_base_ = './pairs.py'
-custom_imports = dict(imports=['sortkd_det.classification'], allow_failed_imports=False)
-default_scope = 'mmengine'
+_base_ = ['../../_base_/classification.py', './pairs.py']
 
 data_root = 'data/cifar100'
 preprocessor = dict(
@@ -22,31 +20,17 @@ teacher = dict(
 train_dataloader = dict(
     batch_size=64,
     num_workers=0,  # the set lives in memory, a batch is one indexing
-    sampler=dict(type='SeededSampler', shuffle=True),
-    collate_fn=dict(type='collate'),
     dataset=dict(type='sortkd_det.CIFAR', root=data_root, name='cifar100', split='train'),
 )
 val_dataloader = dict(
-    batch_size=256,
     num_workers=0,
-    sampler=dict(type='SeededSampler', shuffle=False),
-    collate_fn=dict(type='collate'),
     dataset=dict(type='sortkd_det.CIFAR', root=data_root, name='cifar100', split='test'),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type='sortkd_det.Accuracy')
-test_evaluator = val_evaluator
 
 train_cfg = dict(by_epoch=True, max_epochs=240, val_interval=1)
-val_cfg = dict()
-test_cfg = dict()
 optim_wrapper = dict(
     optimizer=dict(type='SGD', lr='{lr}', momentum=0.9, weight_decay=5e-4),
 )
 param_scheduler = dict(type='MultiStepLR', milestones=[150, 180, 210], gamma=0.1)
-default_hooks = dict(
-    logger=dict(type='LoggerHook', interval=100),
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='accuracy/top1'),
-)
-randomness = dict(seed=0)
 auto_scale_lr = dict(base_batch_size=64)

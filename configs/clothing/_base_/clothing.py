@@ -1,6 +1,5 @@
 # Photographs of clothes, ten classes, at 40 pixels: a set that trains on a CPU in minutes.
-custom_imports = dict(imports=['sortkd_det.classification'], allow_failed_imports=False)
-default_scope = 'mmengine'
+_base_ = '../../_base_/classification.py'
 
 pairs = {'resnet20-resnet8': dict(teacher='resnet20', student='resnet8')}
 pair = 'resnet20-resnet8'
@@ -22,36 +21,23 @@ teacher = dict(
 train_dataloader = dict(
     batch_size=64,
     num_workers=0,  # the set lives in memory, a batch is one indexing
-    sampler=dict(type='SeededSampler', shuffle=True),
-    collate_fn=dict(type='collate'),
     dataset=dict(type='sortkd_det.ImageFolder', root=data_root, split='train', size=40),
 )
 val_dataloader = dict(
-    batch_size=256,
     num_workers=0,
-    sampler=dict(type='SeededSampler', shuffle=False),
-    collate_fn=dict(type='collate'),
     dataset=dict(type='sortkd_det.ImageFolder', root=data_root, split='val', size=40),
 )
 test_dataloader = dict(
-    batch_size=256,
     num_workers=0,
-    sampler=dict(type='SeededSampler', shuffle=False),
-    collate_fn=dict(type='collate'),
     dataset=dict(type='sortkd_det.ImageFolder', root=data_root, split='test', size=40),
 )
-val_evaluator = dict(type='sortkd_det.Accuracy')
-test_evaluator = dict(type='sortkd_det.Accuracy')
 
 train_cfg = dict(by_epoch=True, max_epochs=20, val_interval=5)
-val_cfg = dict()
-test_cfg = dict()
 optim_wrapper = dict(
     optimizer=dict(type='SGD', lr=0.05, momentum=0.9, weight_decay=5e-4, nesterov=True)
 )
 param_scheduler = dict(type='CosineAnnealingLR', T_max=20)
 default_hooks = dict(
-    logger=dict(type='LoggerHook', interval=20),
-    checkpoint=dict(type='CheckpointHook', interval=10, max_keep_ckpts=2),
+    logger=dict(interval=20),
+    checkpoint=dict(type='CheckpointHook', interval=10, max_keep_ckpts=2, _delete_=True),
 )
-randomness = dict(seed=0)

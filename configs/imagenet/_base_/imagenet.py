@@ -1,29 +1,13 @@
 # ImageNet as DKD's authors trained it (arXiv 2203.08679): 100 epochs, batch 512, lr 0.2.
 _base_ = '../../_base_/classification.py'
 _torchvision = 'https://download.pytorch.org/models'
-pairs = {
-    'ResNet34-ResNet18': dict(
-        teacher='ResNet34',
-        student='ResNet18',
-        beta=0.5,
-        sld_own=0.5,
-        checkpoint=f'{_torchvision}/resnet34-b627a593.pth',
-    ),
-    'ResNet50-MobileNetV1': dict(
-        teacher='ResNet50',
-        student='MobileNetV1',
-        beta=2.0,
-        sld_own=0.5,
-        checkpoint=f'{_torchvision}/resnet50-0676ba61.pth',
-    ),
-    'ResNet50-MobileNetV2': dict(
-        teacher='ResNet50',
-        student='MobileNetV2',
-        beta=2.0,
-        sld_own=1.0,
-        checkpoint=f'{_torchvision}/resnet50-0676ba61.pth',
-    ),
-}
+_columns = ('teacher', 'student', 'beta', 'sld_own', 'checkpoint')
+_rows = [
+    ('ResNet34', 'ResNet18', 0.5, 0.5, f'{_torchvision}/resnet34-b627a593.pth'),
+    ('ResNet50', 'MobileNetV1', 2.0, 0.5, f'{_torchvision}/resnet50-0676ba61.pth'),
+    ('ResNet50', 'MobileNetV2', 2.0, 1.0, f'{_torchvision}/resnet50-0676ba61.pth'),
+]
+pairs = {f'{row[0]}-{row[1]}': dict(zip(_columns, row)) for row in _rows}  # noqa: B905
 data_root = 'data/imagenet'
 preprocessor = dict(
     type='sortkd_det.ImagePreprocessor',
@@ -49,7 +33,7 @@ val_dataloader = dict(
     persistent_workers=True,
     dataset=dict(type='sortkd_det.ImageNet', root=data_root, split='val'),
 )
-test_dataloader = dict(**{**_base_.val_dataloader, **val_dataloader})
+test_dataloader = val_dataloader
 train_cfg = dict(by_epoch=True, max_epochs=100, val_interval=1)
 optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.2, momentum=0.9, weight_decay=1e-4))
 param_scheduler = dict(type='MultiStepLR', milestones=[30, 60, 90], gamma=0.1)

@@ -33,7 +33,7 @@ train_dataloader = dict(
 val_dataloader = dict(
     num_workers=0, dataset=dict(type='sortkd_det.TinyImageNet', root=data_root, split='val')
 )
-test_dataloader = dict(**{**_base_.val_dataloader, **val_dataloader})
+test_dataloader = val_dataloader
 train_cfg = dict(by_epoch=True, max_epochs=240, val_interval=1)
 optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.05, momentum=0.9, weight_decay=5e-4))
 param_scheduler = dict(type='MultiStepLR', milestones=[150, 180, 210], gamma=0.1)
