@@ -31,12 +31,7 @@ class ClassifierAdapter(Adapter):
                 f'the student is a classifier and the teacher a {type(teacher.model).__name__}; '
                 'expected a classifier of sortkd_det.classification'
             )
-        own, other = student.num_classes, teacher.model.num_classes
-        if own != other:
-            raise ValueError(
-                f'teacher and student differ in their number of classes: {other} and {own}; '
-                'expected the same classes in the same order'
-            )
+        self.check_num_classes(student.num_classes, teacher.model.num_classes)
         self._statistics = _differing_statistics(student, teacher.model)
         self.reset()
 

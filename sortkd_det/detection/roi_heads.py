@@ -43,12 +43,7 @@ class RoIHeadAdapter(Adapter):
         self.head = _checked_head(student, 'student')
         self.teacher_head = _checked_head(teacher.model, 'teacher')
         self.num_classes = self.head.bbox_head.num_classes
-        other = self.teacher_head.bbox_head.num_classes
-        if other != self.num_classes:
-            raise ValueError(
-                f'teacher and student differ in their number of classes: {other} and '
-                f'{self.num_classes}; expected the same classes in the same order'
-            )
+        self.check_num_classes(self.num_classes, self.teacher_head.bbox_head.num_classes)
         self.reset()
 
     @classmethod

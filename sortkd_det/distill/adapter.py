@@ -27,6 +27,19 @@ class Adapter(ABC):
         self.student = student
         self.teacher = teacher
 
+    @staticmethod
+    def check_num_classes(student: int, teacher: int) -> None:
+        """Raise unless both have as many classes.
+
+        Raises:
+            ValueError: they have not.
+        """
+        if student != teacher:
+            raise ValueError(
+                f'teacher and student differ in their number of classes: {teacher} and '
+                f'{student}; expected the same classes in the same order'
+            )
+
     @classmethod
     @abstractmethod
     def accepts(cls, model: nn.Module) -> bool:
