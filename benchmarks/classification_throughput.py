@@ -15,14 +15,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.dataset import DefaultSampler
 from PIL import Image, ImageOps
 from report import Table, verdict, write_record
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from sortkd_det.classification import ImagePreprocessor
-from sortkd_det.classification.data import ClassificationDataset, SeededSampler, collate
+from sortkd_det.classification.data import ClassificationDataset, collate
 from sortkd_det.registry import MODELS
+from sortkd_det.training import SeededBatchSampler
 
 MEAN, STD = (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
 PADDING = 4
@@ -53,10 +55,11 @@ class PillowDataset(Dataset):
 
 def ours(dataset: ClassificationDataset, batch_size: int, epoch: int) -> Iterator[dict]:
     """An epoch as a run has it: loader without workers, then the preprocessor."""
-    sampler = SeededSampler(dataset, shuffle=True, seed=0)
+    sampler = DefaultSampler(dataset, shuffle=True, seed=0)
     sampler.set_epoch(epoch)
+    batches = SeededBatchSampler(sampler, batch_size)
     preprocessor = ImagePreprocessor(MEAN, STD, PADDING, seed=0)
-    for batch in DataLoader(dataset, batch_size, sampler=sampler, collate_fn=collate):
+    for batch in DataLoader(dataset, batch_sampler=batches, collate_fn=collate):
         yield preprocessor(batch, training=True)
 
 
@@ -128,9 +131,9 @@ def step_table(dataset: ClassificationDataset, args: argparse.Namespace) -> Tabl
 def memory_table(dataset: ClassificationDataset) -> Table:
     """What two workers hold of their own while they serve batches."""
     size = dataset.images.numel() / 2**20
-    sampler = SeededSampler(dataset, shuffle=True, seed=0)
+    batches = SeededBatchSampler(DefaultSampler(dataset, seed=0), 64)
     loader = DataLoader(
-        dataset, 64, sampler=sampler, collate_fn=collate, num_workers=2, persistent_workers=True
+        dataset, batch_sampler=batches, collate_fn=collate, num_workers=2, persistent_workers=True
     )
     iterator = iter(loader)
     for _ in itertools.islice(iterator, 50):

@@ -8,8 +8,10 @@ prefix may be left out (see :func:`build`).
 from collections.abc import Mapping
 from typing import Any
 
+from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import LOOPS as MMENGINE_LOOPS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
@@ -29,8 +31,10 @@ LOGIT_PROCESSORS = _registry('logit processor', rooms=('processors',))
 ADAPTERS = _registry('adapter')
 #: Losses between two matrices of logits (``KDLoss``), networks.
 MODELS = _registry('model', MMENGINE_MODELS, rooms=('losses',))
-HOOKS = _registry('hook', MMENGINE_HOOKS, rooms=('distill', 'hooks'))
+HOOKS = _registry('hook', MMENGINE_HOOKS, rooms=('distill', 'training', 'hooks'))
 DATASETS = _registry('dataset', MMENGINE_DATASETS)
+DATA_SAMPLERS = _registry('data sampler', MMENGINE_DATA_SAMPLERS, rooms=('training',))
+LOOPS = _registry('loop', MMENGINE_LOOPS, rooms=('training',))
 TRANSFORMS = _registry('transform', MMENGINE_TRANSFORMS)
 METRICS = _registry('metric', MMENGINE_METRICS)
 VISUALIZERS = _registry('visualizer', MMENGINE_VISUALIZERS)

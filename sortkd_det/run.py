@@ -29,6 +29,7 @@ from .registry import (  # noqa: E402
     METRICS,
     MODELS,
 )
+from .training import ResumableRunner  # noqa: E402
 
 _VARIABLES = ('teacher', 'method', 'pairs', 'pair')
 _DISTILL_HOOK = 'DistillHook'
@@ -268,10 +269,10 @@ def _is_ours(name: Any) -> bool:
 
 
 def build_runner(cfg: Config) -> Runner:
-    """The runner of ``cfg``: checkpoints of plain types, and gloo where there is no GPU."""
+    """The runner of ``cfg``: resumable, checkpoints of plain types, gloo where there is no GPU."""
     if cfg.launcher != 'none' and not torch.cuda.is_available():
         _start_gloo(cfg)
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else ResumableRunner.from_cfg(cfg)
     runner.register_hook(PlainCheckpointHook())
     return runner
 

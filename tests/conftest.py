@@ -46,6 +46,36 @@ def random_teacher(tmp_path_factory) -> Path:
     return path
 
 
+@pytest.fixture(scope='session')
+def pictures(tmp_path_factory) -> Path:
+    """12 + 6 + 6 noisy pictures of three colours, root/{train,val,test}/<class>/<n>.png."""
+    import cv2
+
+    root = tmp_path_factory.mktemp('pictures')
+    rng = np.random.default_rng(0)
+    for split, number in (('train', 4), ('val', 2), ('test', 2)):
+        for channel, name in enumerate(('blue', 'green', 'red')):  # cv2 writes blue, green, red
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for index in range(number):
+                picture = rng.integers(0, 120, (24, 28, 3), dtype=np.uint8)
+                picture[..., channel] += 120
+                cv2.imwrite(str(folder / f'{index}.png'), picture)
+    return root
+
+
+@pytest.fixture(scope='session')
+def teacher_weights(tmp_path_factory) -> Path:
+    """Random weights of a resnet14 for the pictures' classes."""
+    import sortkd_det.classification  # noqa: F401
+    from sortkd_det.registry import MODELS
+
+    torch.manual_seed(1)
+    path = tmp_path_factory.mktemp('weights') / 'teacher.pth'
+    torch.save({'model': MODELS.get('cifar/resnet14')(3).state_dict()}, path)
+    return path
+
+
 @pytest.fixture
 def save_random_weights():
     """The function that writes such a checkpoint of any config."""

@@ -103,6 +103,7 @@ ROOMS = {
     'processors': (1, {'torch'}),
     'losses': (1, {'torch'}),
     'distill': (2, {'torch', 'numpy', 'mmengine'}),
+    'training': (3, {'torch', 'numpy', 'mmengine'}),
     'detection': (3, None),
     'classification': (3, None),
     'hooks': (3, None),

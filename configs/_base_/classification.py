@@ -3,11 +3,13 @@ custom_imports = dict(imports=['sortkd_det.classification'], allow_failed_import
 default_scope = 'mmengine'
 
 train_dataloader = dict(
-    sampler=dict(type='SeededSampler', shuffle=True), collate_fn=dict(type='collate')
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    batch_sampler=dict(type='sortkd_det.SeededBatchSampler'),
+    collate_fn=dict(type='collate'),
 )
 val_dataloader = dict(
     batch_size=256,
-    sampler=dict(type='SeededSampler', shuffle=False),
+    sampler=dict(type='DefaultSampler', shuffle=False),
     collate_fn=dict(type='collate'),
 )
 test_dataloader = val_dataloader

@@ -62,6 +62,8 @@ class ImagePreprocessor(BaseDataPreprocessor):
         if self.mean.shape != self.std.shape or (self.std <= 0).any():
             raise ValueError(f'mean and std need one number a channel, std > 0; got {mean}, {std}')
 
+    # torch.compile would compile it again in each epoch, which is a number here.
+    @torch.compiler.disable
     def forward(self, data: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
         """The arguments of the classifier's forward.
 

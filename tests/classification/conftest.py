@@ -1,51 +1,19 @@
-"""A folder of small pictures in class folders, and runs of seconds on it."""
+"""Recipes as runs of seconds on a folder of small pictures."""
 
 import copy
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
-import torch
 from mmengine.config import Config
 
 from sortkd_det.distill import DistillHook
-from sortkd_det.registry import MODELS
 from sortkd_det.run import build_runner, choose_pair
 
 REPO = Path(__file__).parents[2]
-CLASSES = ('blue', 'green', 'red')
 TINY_PAIR = dict(
     teacher='resnet14', student='resnet8', lr=0.05, beta=2.0,
     lskd_temperature=2.0, lskd_weight=9.0, sld_lr=0.025, sld_own=1.0, checkpoint='none.pth',
 )  # fmt: skip
-
-
-@pytest.fixture(scope='session')
-def pictures(tmp_path_factory) -> Path:
-    """12 + 6 + 6 noisy pictures of three colours, root/{train,val,test}/<class>/<n>.png."""
-    root = tmp_path_factory.mktemp('pictures')
-    rng = np.random.default_rng(0)
-    for split, number in (('train', 4), ('val', 2), ('test', 2)):
-        for channel, name in enumerate(CLASSES):  # cv2 writes blue, green, red
-            folder = root / split / name
-            folder.mkdir(parents=True)
-            for index in range(number):
-                picture = rng.integers(0, 120, (24, 28, 3), dtype=np.uint8)
-                picture[..., channel] += 120
-                cv2.imwrite(str(folder / f'{index}.png'), picture)
-    return root
-
-
-@pytest.fixture(scope='session')
-def teacher_weights(tmp_path_factory) -> Path:
-    """Random weights of a resnet14 for the pictures' classes."""
-    import sortkd_det.classification  # noqa: F401
-
-    torch.manual_seed(1)
-    path = tmp_path_factory.mktemp('weights') / 'teacher.pth'
-    torch.save({'model': MODELS.get('cifar/resnet14')(3).state_dict()}, path)
-    return path
 
 
 @pytest.fixture
@@ -60,7 +28,7 @@ def make_config(tmp_path, pictures, teacher_weights):
         cfg.launcher = 'none'
         alone = name.endswith('teacher')
         cfg.model.type = f'sortkd_det.cifar/{TINY_PAIR["teacher" if alone else "student"]}'
-        cfg.model.num_classes = len(CLASSES)
+        cfg.model.num_classes = 3
         for split in ('train', 'val', 'test'):
             loader = cfg[f'{split}_dataloader']
             loader.batch_size = 6
@@ -74,7 +42,7 @@ def make_config(tmp_path, pictures, teacher_weights):
         cfg.default_hooks.checkpoint.interval = 1
         for hook in cfg.get('custom_hooks') or []:
             hook.teacher.config.model.type = f'sortkd_det.cifar/{TINY_PAIR["teacher"]}'
-            hook.teacher.config.model.num_classes = len(CLASSES)
+            hook.teacher.config.model.num_classes = 3
             hook.teacher.checkpoint = str(teacher_weights)
         cfg.merge_from_dict(changes)
         return cfg

@@ -18,6 +18,9 @@ from sortkd_det.classification.augment import (
 MEAN, STD = torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.2, 0.3, 0.25])
 
 
+NOISE_KERNELS = 'sortkd_det.classification.augment.noise.load_kernels'
+
+
 def random_images(num=8, height=32, width=32, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(256, (num, 3, height, width), generator=generator, dtype=torch.uint8)
@@ -87,6 +90,15 @@ def test_crop_and_flip_as_numpy_does(padding, height, width):
     )
     assert torch.equal(crop_flip(images, noise, padding), expected)
     assert 0 < (noise[:, 2] < 0.5).sum() < 30
+
+
+@pytest.mark.parametrize(('seed', 'epoch'), [(0, 0), (1, 7), (2**31 - 1, 10**6), (3, -1)])
+def test_the_compiled_numbers_are_the_same_bits(seed, epoch, monkeypatch):
+    indices = torch.tensor([0, 1, 63, 10**6, 2**40])
+    compiled = [uniform(seed, epoch, indices, 5, stream) for stream in (0, 1, 2)]
+    monkeypatch.setattr(NOISE_KERNELS, lambda name: None)
+    for stream, numbers in enumerate(compiled):
+        assert torch.equal(uniform(seed, epoch, indices, 5, stream), numbers)
 
 
 @pytest.mark.parametrize('padding', [0, 4, 33, 70])

@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mmengine.registry import DATA_SAMPLERS, FUNCTIONS
+from mmengine.dataset import DefaultSampler
+from mmengine.registry import FUNCTIONS
 from mmengine.runner import Runner
 from PIL import Image
 from torch.utils.data import DataLoader
@@ -22,7 +23,6 @@ from sortkd_det.classification.data import (
     CIFAR,
     ImageFolder,
     ImageNet,
-    SeededSampler,
     TinyImageNet,
     cifar,
     collate,
@@ -32,6 +32,7 @@ from sortkd_det.classification.data import (
 from sortkd_det.classification.data.images import random_resized_crop, resize_centre_crop
 from sortkd_det.classification.data.plain_pickle import read_plain_pickle
 from sortkd_det.registry import DATASETS
+from sortkd_det.training import SeededBatch, SeededBatchSampler
 
 PER_FILE = 4  # images in each file of a tiny archive
 LAYOUTS = {
@@ -982,6 +983,13 @@ def test_a_batch_is_its_items(in_memory, lazy):
         assert collate(batch) == batch
 
 
+def test_a_seeded_batch_says_its_epoch(in_memory, lazy):
+    for dataset in (in_memory, lazy):
+        batch = dataset.__getitems__(SeededBatch([8, 0, 3], 2, seed=1))
+        for key, value in dataset.__getitems__([(2, 8), (2, 0), (2, 3)]).items():
+            assert torch.equal(torch.as_tensor(value), torch.as_tensor(batch[key]))
+
+
 @pytest.mark.parametrize('index', [-1, 20, 10**30])
 def test_an_index_out_of_range_is_refused(in_memory, index):
     with pytest.raises(IndexError, match='of a data set of 20 images'):
@@ -1002,7 +1010,6 @@ def test_a_batch_is_of_one_epoch(in_memory):
 def test_configs_find_everything_by_name(tmp_path):
     for cls in (CIFAR, ImageFolder, ImageNet, TinyImageNet):
         assert DATASETS.get(cls.__name__) is cls
-    assert DATA_SAMPLERS.get('SeededSampler') is SeededSampler
     assert FUNCTIONS.get('collate') is collate
     assert FUNCTIONS.get('sortkd_det.classification.data.collate') is collate
 
@@ -1015,19 +1022,21 @@ def test_mmengine_builds_a_loader_from_a_config(in_memory, tmp_path):
             'name': 'cifar10',
             'check': False,
         },
-        'sampler': {'type': 'SeededSampler', 'shuffle': True},
+        'sampler': {'type': 'DefaultSampler', 'shuffle': True},
+        'batch_sampler': {'type': 'sortkd_det.SeededBatchSampler'},
         'collate_fn': {'type': 'collate'},
         'batch_size': 8,
         'num_workers': 0,
     }
     batch = next(iter(Runner.build_dataloader(config, seed=3)))
-    assert batch['indices'].tolist() == [i for _, i in SeededSampler(in_memory, seed=3)][:8]
+    assert batch['indices'].tolist() == list(DefaultSampler(in_memory, seed=3))[:8]
     assert torch.equal(batch['inputs'], in_memory.images[batch['indices']])
 
 
 def batches_of(dataset, epochs=2, **options):
-    sampler = SeededSampler(dataset, seed=11)
-    loader = DataLoader(dataset, 4, sampler=sampler, collate_fn=collate, **options)
+    sampler = DefaultSampler(dataset, seed=11)
+    batches = SeededBatchSampler(sampler, 4)
+    loader = DataLoader(dataset, batch_sampler=batches, collate_fn=collate, **options)
     found = []
     for epoch in range(epochs):
         sampler.set_epoch(epoch)
@@ -1096,72 +1105,3 @@ def test_workers_hold_the_same_memory(in_memory, tmp_path):
     assert not (in_memory.images[0] == 123).all()
     list(DataLoader(WritesInto(in_memory), num_workers=1))
     assert (in_memory.images[0] == 123).all()
-
-
-# --- sampler ------------------------------------------------------------------------------------
-
-
-def rank_of(monkeypatch, rank, world_size):
-    monkeypatch.setattr(
-        'sortkd_det.classification.data.sampler.get_dist_info', lambda: (rank, world_size)
-    )
-
-
-@pytest.mark.parametrize('shuffle', [True, False])
-@pytest.mark.parametrize('round_up', [True, False])
-@pytest.mark.parametrize('length', [1, 2, 8, 21])
-def test_processes_share_the_order_of_one(monkeypatch, shuffle, round_up, length):
-    options = {'shuffle': shuffle, 'seed': 5, 'round_up': round_up}
-    alone = list(SeededSampler(range(length), **options))
-    assert sorted(alone) == [(0, index) for index in range(length)]
-    parts = []
-    for rank in range(4):
-        rank_of(monkeypatch, rank, 4)
-        sampler = SeededSampler(range(length), **options)
-        parts.append(list(sampler))
-        assert len(parts[-1]) == len(sampler)
-    longest = max(map(len, parts))
-    joined = [part[place] for place in range(longest) for part in parts if place < len(part)]
-    assert joined[:length] == alone
-    if round_up:
-        assert {len(part) for part in parts} == {-(-length // 4)}
-        assert joined == (alone * 4)[: len(joined)]
-    else:
-        assert len(joined) == length
-
-
-def test_the_order_depends_on_seed_and_epoch():
-    def order(seed, epoch):
-        sampler = SeededSampler(range(50), seed=seed)
-        sampler.set_epoch(epoch)
-        return list(sampler)
-
-    orders = [order(seed, epoch) for seed in range(3) for epoch in range(3)]
-    assert len({tuple(index for _, index in items) for items in orders}) == 9
-    assert all(epoch == 2 for epoch, _ in order(0, 2))
-
-
-def test_a_resumed_sampler_goes_on_as_the_other(in_memory):
-    through = SeededSampler(in_memory, seed=1)
-    for epoch in range(4):
-        through.set_epoch(epoch)
-        last = list(through)
-    resumed = SeededSampler(in_memory, seed=1)
-    resumed.set_epoch(3)
-    assert list(resumed) == last
-
-
-def test_without_shuffling_the_order_is_that_of_the_set():
-    sampler = SeededSampler(range(5), shuffle=False, seed=1)
-    sampler.set_epoch(2)
-    assert list(sampler) == [(2, index) for index in range(5)]
-
-
-def test_a_seed_is_drawn_where_none_is_given():
-    assert SeededSampler(range(5)).seed >= 0
-
-
-@pytest.mark.parametrize(('length', 'seed'), [(0, 1), (5, -1), (5, 1.5), (5, True)])
-def test_a_sampler_refuses_what_it_cannot_use(length, seed):
-    with pytest.raises((TypeError, ValueError), match=r'at least|whole number'):
-        SeededSampler(range(length), seed=seed)

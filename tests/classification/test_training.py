@@ -23,6 +23,8 @@ TWO_VIEWS = {
     'cifar100/mlkd',
     'cifar100/sld',
     'cifar100/ranking',
+    'clothing/ranking',
+    'clothing/sld',
     'imagenet/sld',
     'tiny_imagenet/ranking',
 }
@@ -85,10 +87,9 @@ def test_teacher_and_student_see_the_same_images(make_config, train, teacher_wei
     # The batch again, from its indices, through a teacher of the test's own.
     teacher = MODELS.get('cifar/resnet14')(3).eval()
     load_weights(teacher, str(teacher_weights))
-    sampler = runner.train_dataloader.sampler
-    sampler.set_epoch(0)
-    order = list(sampler)[:6]
-    batch = runner.train_dataloader.dataset.__getitems__(order)
+    batches = runner.train_dataloader.batch_sampler
+    batches.sampler.set_epoch(0)
+    batch = runner.train_dataloader.dataset.__getitems__(next(iter(batches)))
     views = runner.model.data_preprocessor(batch, training=True)['inputs']
     with torch.no_grad():
         torch.testing.assert_close(teacher(views[0]), pairs.teacher)
@@ -100,9 +101,9 @@ def test_a_teacher_with_another_normalisation_sees_it(make_config, train, teache
     cfg.custom_hooks[0].teacher.config.model.data_preprocessor.mean = (0.1, 0.2, 0.3)
     cfg.custom_hooks[0].teacher.config.model.data_preprocessor.std = (0.5, 0.6, 0.7)
     seen, runner = watched(cfg, train)
-    sampler = runner.train_dataloader.sampler
-    sampler.set_epoch(0)
-    batch = runner.train_dataloader.dataset.__getitems__(list(sampler)[:6])
+    batches = runner.train_dataloader.batch_sampler
+    batches.sampler.set_epoch(0)
+    batch = runner.train_dataloader.dataset.__getitems__(next(iter(batches)))
     own = runner.model.data_preprocessor
     images = own(batch, training=True)['inputs'] * own.std[:, None, None] + own.mean[:, None, None]
     images = (images - torch.tensor([0.1, 0.2, 0.3])[:, None, None]) / torch.tensor(

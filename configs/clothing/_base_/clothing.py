@@ -15,7 +15,7 @@ teacher = dict(
             type='sortkd_det.cifar/{teacher}', num_classes=10, data_preprocessor=preprocessor
         )
     ),
-    checkpoint='work_dirs/clothing/teacher/epoch_60.pth',
+    checkpoint='work_dirs/clothing/teacher/epoch_30.pth',
 )
 
 train_dataloader = dict(

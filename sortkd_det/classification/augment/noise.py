@@ -1,7 +1,10 @@
 """Random numbers that are a function of (seed, epoch, sample, draw) and of nothing else."""
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from sortkd_det.functional.kernels import load_kernels
 
 _GOLDEN = -7046029254386353131  # 2^64 / φ as a signed number
 _MULTIPLIERS = (-4658895280553007687, -7723592293110705685)
@@ -23,7 +26,15 @@ def uniform(seed: int, epoch: int, indices: Tensor, num_draws: int, stream: int 
     Source: Steele et al., "Fast Splittable Pseudorandom Number Generators"
     (OOPSLA 2014), the finaliser of SplitMix64, over a counter.
     """
-    state = _mix(torch.as_tensor(_wrap(seed * 2654435769 + stream)))
+    key = seed * 2654435769 + stream
+    kernels = load_kernels('augment_cpu') if indices.is_cpu else None
+    if kernels is not None:
+        result = torch.empty((len(indices), num_draws), dtype=torch.float32)
+        kernels.uniform(
+            np.uint64(key % 2**64), np.uint64(epoch % 2**64), indices.numpy(), result.numpy()
+        )
+        return result
+    state = _mix(torch.as_tensor(_wrap(key)))
     state = _mix(state + _wrap(epoch * _GOLDEN)).to(indices.device)
     state = _mix(state + indices * _GOLDEN)
     draws = torch.arange(1, num_draws + 1, device=indices.device) * _GOLDEN

@@ -5,6 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sortkd_det.functional.kernels import load_kernels
+from sortkd_det.functional.threads import split_rows
+
+_WORTH_A_THREAD = 2**20  # values of images that make one more thread worth its start
 
 
 def crop_flip(images: Tensor, noise: Tensor, padding: int) -> Tensor:
@@ -37,28 +40,31 @@ def normalize(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     Returns:
         (B, C, H, W) float32.
     """
-    scale, offset = 255 * std, 255 * mean
-    return (images.to(torch.float32) - offset[:, None, None]) / scale[:, None, None]
+    scale, offset = _scale_and_offset(mean, std)
+    return images.to(torch.float32) * scale[:, None, None] - offset[:, None, None]
 
 
 def crop_flip_normalize(
     images: Tensor, noise: Tensor, padding: int, mean: Tensor, std: Tensor
 ) -> Tensor:
     """:func:`crop_flip`, then :func:`normalize`: of uint8 on the CPU in one compiled pass."""
-    kernels = load_kernels('crop_cpu') if images.is_cpu and images.dtype == torch.uint8 else None
+    kernels = None
+    if images.is_cpu and images.dtype == torch.uint8:
+        kernels = load_kernels('augment_cpu')
     if kernels is None:
         return normalize(crop_flip(images, noise, padding), mean, std)
-    shifts = (noise[:, :2] * (2 * padding + 1)).long() - padding
     result = torch.empty(images.shape, dtype=torch.float32)
-    kernels.crop_flip_normalize(
-        images.contiguous().numpy(),
-        shifts.numpy(),
-        (noise[:, 2] < 0.5).numpy(),
-        (255 * mean).numpy(),
-        (255 * std).numpy(),
-        result.numpy(),
+    split_rows(
+        kernels.crop_flip_normalize,
+        (images.contiguous(), noise.contiguous(), result),
+        (padding, *(number.numpy() for number in _scale_and_offset(mean, std))),
+        _WORTH_A_THREAD,
     )
     return result
+
+
+def _scale_and_offset(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
+    return 1 / (255 * std), mean / std  # a product and a difference: no slow division a pixel
 
 
 def _sources(images: Tensor, noise: Tensor, padding: int) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,8 @@ from torch.utils.data import Dataset
 
 #: An index, which counts as one of epoch 0, or ``(epoch, index)``.
 Item = int | tuple[int, int]
+#: What a loader asks for: items, or a ``SeededBatch`` of ``sortkd_det.training``.
+Items = Any
 
 
 class ClassificationDataset(Dataset):
@@ -62,11 +64,12 @@ class ClassificationDataset(Dataset):
             'epoch': batch['epoch'],
         }
 
-    def __getitems__(self, items: Sequence[Item]) -> dict[str, Any]:
+    def __getitems__(self, items: Items) -> dict[str, Any]:
         """A whole batch at once; DataLoader calls this by itself.
 
         Args:
-            items: B of what ``ds[item]`` takes, all of one epoch.
+            items: B of what ``ds[item]`` takes, all of one epoch; or an object with the
+                attributes ``indices`` and ``moment``, as ``SeededBatchSampler`` yields it.
 
         Returns:
             ``inputs``: (B, 3, H, W) uint8 RGB; ``labels``, ``indices``: (B,)
@@ -76,12 +79,15 @@ class ClassificationDataset(Dataset):
             IndexError: an index is outside of [0, N).
             ValueError: no items, or items of several epochs.
         """
-        pairs = [item if isinstance(item, tuple) else (0, item) for item in items]
-        epoch = _one_epoch([epoch for epoch, _ in pairs])
-        indices = [as_index(index) for _, index in pairs]
-        for index in indices:
-            if not 0 <= index < len(self):
-                raise IndexError(f'index {index} of a data set of {len(self)} images')
+        if hasattr(items, 'moment'):
+            epoch, indices = items.moment, items.indices
+        else:
+            pairs = [item if isinstance(item, tuple) else (0, item) for item in items]
+            epoch = _one_epoch([epoch for epoch, _ in pairs])
+            indices = [as_index(index) for _, index in pairs]
+        if min(indices) < 0 or max(indices) >= len(self):
+            wrong = next(index for index in indices if not 0 <= index < len(self))
+            raise IndexError(f'index {wrong} of a data set of {len(self)} images')
         places = torch.tensor(indices, dtype=torch.int64)
         return {
             'inputs': self.read_images(epoch, places),

@@ -1,0 +1,143 @@
+"""MMEngine's training loops, repeatable, and going on at the very batch where they were stopped."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from mmengine.dist import get_rank
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from mmengine.runner.utils import calc_dynamic_intervals
+
+from sortkd_det.registry import LOOPS
+
+from .batches import SeededBatchSampler, seed_generators
+
+#: Entry of the message hub, and so of checkpoints: the iteration that was validated last.
+VALIDATED = 'last_validated_iter'
+
+
+class _Repeatable:
+    """What both loops add to MMEngine's.
+
+    The global generators are seeded before each iteration by (seed, iteration,
+    rank), so nothing that a checkpoint would have to keep is left in them.
+    """
+
+    def run_iter(self, *args: Any, **kwargs: Any) -> None:
+        """One iteration, after seeding."""
+        seed_generators(self.runner.seed, self._iter, get_rank())
+        super().run_iter(*args, **kwargs)
+
+    @property
+    def _batches(self) -> SeededBatchSampler:
+        return self.dataloader.batch_sampler
+
+    def _validate_if_due(self, now: int, end: int) -> None:
+        """Validate where it is due and, after a resume, was not done."""
+        self._decide_current_val_interval()
+        hub = self.runner.message_hub
+        if (
+            self.runner.val_loop is None
+            or self._iter == 0
+            or now < self.val_begin
+            or (now % self.val_interval and now != end)
+            or hub.runtime_info.get(VALIDATED) == self._iter
+        ):
+            return
+        self.runner.val_loop.run()
+
+
+@LOOPS.register_module()
+class EpochLoop(_Repeatable, EpochBasedTrainLoop):
+    """``EpochBasedTrainLoop`` that resumes within an epoch, and before a validation.
+
+    Takes the same arguments; its loader has a :class:`SeededBatchSampler`.
+    """
+
+    def run(self) -> Any:
+        """Train; returns the model."""
+        self.runner.call_hook('before_train')
+        done = self._iter - self._epoch * len(self.dataloader)
+        if not 0 <= done <= len(self.dataloader):
+            self.runner.logger.warning(
+                f'iteration {self._iter} does not lie in epoch {self._epoch + 1} of '
+                f'{len(self.dataloader)} batches: the batch size or the data changed; the epoch '
+                'is begun anew'
+            )
+            done = 0
+        if done == 0:
+            self._validate_if_due(self._epoch, self._max_epochs)
+        while self._epoch < self._max_epochs and not self.stop_training:
+            self._done, done = done, 0
+            self.run_epoch()
+            self._validate_if_due(self._epoch, self._max_epochs)
+        self.runner.call_hook('after_train')
+        return self.runner.model
+
+    def run_epoch(self) -> None:
+        """Iterate over an epoch, or what is left of it."""
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        self._batches.start = self._done
+        for index, batch in enumerate(self.dataloader, self._done):
+            self.run_iter(index, batch)
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
+
+
+@LOOPS.register_module()
+class IterLoop(_Repeatable, IterBasedTrainLoop):
+    """``IterBasedTrainLoop`` that resumes without loading the batches it has seen.
+
+    Takes the same arguments; its loader has a :class:`SeededBatchSampler`.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: Any,
+        max_iters: int,
+        val_begin: int = 1,
+        val_interval: int = 1000,
+        dynamic_intervals: list[tuple[int, int]] | None = None,
+    ) -> None:
+        # Not IterBasedTrainLoop's own: it starts to load before a resume could say from where.
+        super(IterBasedTrainLoop, self).__init__(runner, dataloader)
+        self._max_iters = int(max_iters)
+        if self._max_iters != max_iters or max_iters < 1:
+            raise ValueError(f'max_iters must be a whole number of at least 1, got {max_iters}')
+        self._max_epochs = 1
+        self._epoch = 0
+        self._iter = 0
+        self.val_begin = val_begin
+        self.val_interval = val_interval
+        self.stop_training = False
+        runner.visualizer.dataset_meta = getattr(self.dataloader.dataset, 'metainfo', None)
+        self.dynamic_milestones, self.dynamic_intervals = calc_dynamic_intervals(
+            val_interval, dynamic_intervals
+        )
+
+    def run(self) -> Any:
+        """Train; returns the model."""
+        self.runner.call_hook('before_train')
+        self.runner.call_hook('before_train_epoch')
+        self._validate_if_due(self._iter, self._max_iters)
+        batches = self._endless()
+        while self._iter < self._max_iters and not self.stop_training:
+            self.runner.model.train()
+            self.run_iter(next(batches))
+            self._validate_if_due(self._iter, self._max_iters)
+        self.runner.call_hook('after_train_epoch')
+        self.runner.call_hook('after_train')
+        return self.runner.model
+
+    def _endless(self) -> Iterator[Any]:
+        """Batches from the current iteration on, pass after pass."""
+        passes, start = 0, self._iter
+        if self._batches.is_finite:
+            passes, start = divmod(self._iter, len(self.dataloader))
+        while True:
+            if self._batches.is_finite:
+                self._batches.sampler.set_epoch(passes)
+            self._batches.start = start
+            yield from self.dataloader
+            passes, start = passes + 1, 0

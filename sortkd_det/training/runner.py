@@ -1,0 +1,257 @@
+"""MMEngine's runner, made so that a run can be stopped at any moment and lose nothing."""
+
+import contextlib
+import copy
+import os
+import re
+import shutil
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.dist import all_reduce, get_world_size, is_main_process
+from mmengine.fileio import LocalBackend, get_file_backend
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch import nn, tensor
+
+from sortkd_det.distill import load_checkpoint
+from sortkd_det.registry import HOOKS
+
+#: Exit status of a run that SIGTERM stopped and that ``--resume`` takes up again
+#: (EX_TEMPFAIL of sysexits.h).
+EXIT_STOPPED = 75
+
+_PARTIAL = '.partial'
+_CHECKPOINT = re.compile(r'(?:stopped_)?(?:epoch|iter)_\d+\.pth')
+_LOOPS = {'EpochBasedTrainLoop': 'EpochLoop', 'IterBasedTrainLoop': 'IterLoop'}
+
+
+class ResumableRunner(Runner):
+    """A runner whose runs are repeatable, and survive being killed.
+
+    - Training loops, checkpoint hook and batch sampler of a config are replaced
+      by ours where they are MMEngine's own: each iteration and each sample is
+      seeded by itself, and ``--resume`` goes on at the very next batch.
+    - Checkpoints appear under their name only when they are whole and on the disk.
+    - Resuming without a path takes the newest checkpoint that is whole, and
+      warns of those that are not.
+    - After SIGTERM the run saves, and exits with status :data:`EXIT_STOPPED`.
+
+    Args: those of MMEngine's ``Runner``.
+    """
+
+    @classmethod
+    def from_cfg(cls, cfg: Config) -> 'ResumableRunner':
+        """The runner of a config.
+
+        A run to be resumed gets the seed of its checkpoint; without a path
+        (``load_from``) the newest whole checkpoint of the work dir is taken.
+
+        Args:
+            cfg: not changed.
+        """
+        if cfg.get('resume'):
+            cfg = copy.deepcopy(cfg)
+            cfg.load_from = cfg.get('load_from') or newest_checkpoint(cfg.work_dir)
+            if cfg.load_from is None:
+                warnings.warn(f'no checkpoint in {cfg.work_dir}: the run begins anew', stacklevel=2)
+                cfg.resume = False
+            else:
+                seed = load_checkpoint(cfg.load_from).get('meta', {}).get('seed')
+                if seed is not None:
+                    cfg.setdefault('randomness', {})
+                    cfg.randomness['seed'] = seed
+        return super().from_cfg(cfg)
+
+    def build_train_loop(self, loop: Any) -> Any:
+        """Build the loop; MMEngine's own two become ours."""
+        if isinstance(loop, Mapping) and isinstance(self._train_dataloader, Mapping):
+            loop = dict(loop)
+            by_epoch = loop.pop('by_epoch', None)
+            if by_epoch is not None:
+                loop['type'] = 'EpochBasedTrainLoop' if by_epoch else 'IterBasedTrainLoop'
+            name = str(loop.get('type')).removeprefix('mmengine.')
+            if name in _LOOPS:
+                loop['type'] = f'sortkd_det.{_LOOPS[name]}'
+                self._train_dataloader = _with_seeded_batches(self._train_dataloader, self.seed)
+        return super().build_train_loop(loop)
+
+    def register_default_hooks(self, hooks: dict | None = None) -> None:
+        """Register the default hooks; MMEngine's checkpoint hook becomes ours."""
+        hooks = dict(hooks or {})
+        hook = hooks.get('checkpoint', dict(type='CheckpointHook', interval=1))
+        if isinstance(hook, Mapping) and hook.get('type') in (
+            'CheckpointHook',
+            'mmengine.CheckpointHook',
+        ):
+            hooks['checkpoint'] = {**hook, 'type': 'sortkd_det.SafeCheckpointHook'}
+        super().register_default_hooks(hooks)
+        self.register_hook(StopHook())
+
+    def train(self) -> nn.Module:
+        """Train, listening for SIGTERM."""
+        with _listening(self._note_stop):
+            return super().train()
+
+    stop_asked = False
+
+    def _note_stop(self, number: int, frame: FrameType | None) -> None:
+        self.stop_asked = True
+
+    def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Save, and show the file under its name only when it is whole.
+
+        Args: those of MMEngine's ``Runner.save_checkpoint``.
+
+        Raises:
+            OSError: it could not be written; what was under that name before is untouched.
+        """
+        if not is_main_process():
+            return
+        if not isinstance(get_file_backend(out_dir), LocalBackend):
+            super().save_checkpoint(out_dir, filename, *args, **kwargs)
+            return
+        path = Path(out_dir, filename)
+        partial = path.with_name(f'.{path.name}{_PARTIAL}')
+        try:
+            super().save_checkpoint(out_dir, partial.name, *args, **kwargs)
+            make_durable(partial, path)
+        except (OSError, RuntimeError) as error:  # torch raises RuntimeError where a disk is full
+            partial.unlink(missing_ok=True)
+            free = shutil.disk_usage(path.parent if path.parent.exists() else '.').free / 2**20
+            raise OSError(
+                f'checkpoint {path} could not be written ({error}); {free:,.0f} MiB are free there'
+            ) from error
+
+
+def newest_checkpoint(work_dir: str) -> str | None:
+    """Path of the newest checkpoint of a run that loads, or None; warns of those that do not.
+
+    ``last_checkpoint`` is asked first; then files of the work dir by age.
+    """
+    folder = Path(work_dir)
+    paths = [path for path in folder.glob('*.pth') if _CHECKPOINT.fullmatch(path.name)]
+    paths.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    note = folder / 'last_checkpoint'
+    if note.is_file() and (named := note.read_text().strip()):
+        last = Path(named)
+        if not last.is_file():  # the folder was moved
+            last = folder / last.name
+        if last.is_file():
+            paths = [last, *(path for path in paths if path.name != last.name)]
+    for path in paths:
+        try:
+            checkpoint = load_checkpoint(str(path))
+            if {'state_dict', 'meta', 'message_hub'} <= set(checkpoint):
+                return str(path)
+            reason = f'it holds only {sorted(checkpoint)}'
+        except ValueError as error:
+            reason = str(error)
+        warnings.warn(
+            f'{path} cannot be resumed from and the one before is tried: {reason}', stacklevel=2
+        )
+    return None
+
+
+def make_durable(partial: Path, path: Path) -> None:
+    """Put a file that was written under another name on the disk, then under its own."""
+    with open(partial, 'rb') as file:
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _with_seeded_batches(config: Mapping, seed: int) -> dict:
+    """The config of a loader whose batches are those of :class:`SeededBatchSampler`."""
+    config = copy.deepcopy(dict(config))
+    batches = config.get('batch_sampler')
+    if batches is None or not str(batches['type']).endswith('SeededBatchSampler'):
+        batches = dict(type='sortkd_det.SeededBatchSampler', batch_sampler=batches)
+        batches['drop_last'] = config.pop('drop_last', False)
+    config['batch_sampler'] = {'seed': seed, **batches}
+    return config
+
+
+@contextlib.contextmanager
+def _listening(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Have ``handler`` called at SIGTERM; only the main thread can."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+@HOOKS.register_module()
+class StopHook(Hook):
+    """Saves and leaves after SIGTERM; :class:`ResumableRunner` adds it to every run.
+
+    One process leaves after the current iteration, in training as in
+    validation; several agree on one every ``interval`` training iterations. Where
+    gradients are accumulated, the last of a group is waited for.
+
+    Args:
+        interval: iterations between two agreements of several processes.
+    """
+
+    priority = 'LOWEST'
+
+    def __init__(self, interval: int = 10) -> None:
+        self.interval = interval
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
+    ) -> None:
+        """Leave, if that was asked."""
+        wrapper = runner.optim_wrapper
+        if getattr(wrapper, '_inner_count', 0) % getattr(wrapper, '_accumulative_counts', 1):
+            return
+        stop = runner.stop_asked
+        if get_world_size() > 1:
+            if (runner.iter + 1) % self.interval:
+                return
+            asked = tensor(float(stop), device=next(runner.model.parameters()).device)
+            all_reduce(asked, op='max')
+            stop = bool(asked)
+        if stop:
+            self._leave(runner, runner.iter + 1)
+
+    def after_val_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
+        """Leave, if that was asked; a resumed run validates anew."""
+        if runner.stop_asked:
+            self._leave(runner, runner.iter)
+
+    def _leave(self, runner: Runner, iteration: int) -> None:
+        name = f'stopped_iter_{iteration}.pth'
+        path = Path(runner.work_dir, name)
+        runner.message_hub.update_info('stopped_ckpt', str(path))
+        runner.save_checkpoint(
+            runner.work_dir, name, meta=dict(epoch=runner.epoch, iter=iteration), by_epoch=False
+        )
+        if is_main_process():
+            note_last_checkpoint(runner.work_dir, str(path))
+        runner.logger.warning(
+            f'SIGTERM: stopped after iteration {iteration}, saved {path}; go on with --resume'
+        )
+        raise SystemExit(EXIT_STOPPED)
+
+
+def note_last_checkpoint(work_dir: str, path: str) -> None:
+    """Write which checkpoint of a run is the newest; a kill leaves the note whole."""
+    note = Path(work_dir, 'last_checkpoint')
+    partial = note.with_name(f'.{note.name}{_PARTIAL}')
+    partial.write_text(path)
+    make_durable(partial, note)
