@@ -1,7 +1,6 @@
 """The hook that makes a run of a plain student a distillation."""
 
 import copy
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,7 +59,8 @@ class DistillHook(Hook):
     Raises:
         KeyError, TypeError, ValueError: a method that is none (when the hook is
             built); a teacher that is missing or does not fit (before the first
-            iteration); a distillation loss that is not finite.
+            iteration).
+        RuntimeError: the teacher's weights or statistics changed during the run.
     """
 
     priority = 'NORMAL'
@@ -109,6 +109,7 @@ class DistillHook(Hook):
         )
         runner.logger.info(f'teacher: {type(teacher.model).__name__} from {teacher.checkpoint}')
         _check_classes(teacher, runner)
+        self._teacher_checksum = teacher.checksum()
         self.adapter = adapter_type(student, teacher)
         teacher.to(next(student.parameters()).device)
         if self.check_teacher:
@@ -116,10 +117,16 @@ class DistillHook(Hook):
         self._handles = [*self.adapter.attach(), *self._join(student)]
 
     def after_train(self, runner: Runner) -> None:
-        """Leave the student as it was found."""
+        """Leave the student as it was found, and see that the teacher is what it was."""
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        if self.adapter.teacher.checksum() != self._teacher_checksum:
+            raise RuntimeError(
+                "the teacher's weights or normalisation statistics changed during training, which "
+                'nothing should do: look for code that trains it or switches it to train mode; the '
+                'student was taught by a moving target'
+            )
 
     def _join(self, student: nn.Module) -> list:
         """Hooks on the student's forward; functions, not methods, so that a deep copy of the
@@ -162,36 +169,19 @@ class DistillHook(Hook):
             watcher(DistilledBatch(pairs, student_losses, distill_losses))
         return {**student_losses, **distill_losses, **self.method.temperatures()}
 
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
-    ) -> None:
-        """Stop at a distillation loss that is not finite, before anything is saved.
-
-        Raises:
-            FloatingPointError: names the term and the iteration.
-        """
-        # MMEngine has read these numbers for its log by now; no wait is added.
-        for name, term in zip(self.method.loss_names, self.method.terms, strict=True):
-            value = torch.as_tensor((outputs or {}).get(name, 0.0)).item()
-            if not math.isfinite(value):
-                raise FloatingPointError(
-                    f'the distillation loss {name} ({term.name}) is {value} at iteration '
-                    f'{runner.iter + 1}; the last checkpoint is untouched. Look at the logits of '
-                    'teacher and student, a lower learning rate or gradient clipping '
-                    '(optim_wrapper.clip_grad)'
-                )
-
     # -- checkpoints ---------------------------------------------------------
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Keep the student's checkpoint plain, and what the method learned apart."""
         if self.learned is not None and (saved := self.learned.split_off(checkpoint)):
-            checkpoint['sortkd_det'] = saved
+            checkpoint.setdefault('sortkd_det', {}).update(saved)
         _make_plain(checkpoint)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Undo :meth:`before_save_checkpoint`."""
-        saved = checkpoint.pop('sortkd_det', None)
+        saved = checkpoint.get('sortkd_det')
+        if not getattr(runner, 'resuming', True):
+            saved = None  # weights for another run, which begins to learn anew
         if self.learned is not None:
             self.learned.put_back(checkpoint, saved)
         restore_history(checkpoint.get('message_hub', {}))

@@ -30,11 +30,15 @@ class LearnedParameters:
         first = self.optimizer.param_groups[0]
         group = {key: value for key, value in first.items() if key != 'params'}
         self.optimizer.add_param_group({**group, 'params': self.parameters})
-        self.group = self.optimizer.param_groups[-1]
         if get_world_size() > 1:
             for parameter in self.parameters:
                 broadcast(parameter.data)
                 parameter.register_hook(_average)
+
+    @property
+    def group(self) -> dict[str, Any]:
+        """The optimizer's group of the learned parameters; loading a state makes a new one."""
+        return self.optimizer.param_groups[-1]
 
     def follow_schedule(self) -> None:
         """Take over the first group's current rate and momentum; the schedulers know only

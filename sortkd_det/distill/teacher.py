@@ -1,6 +1,7 @@
 """The teacher, a guest of the run: built, checked, frozen, and fed in its own terms."""
 
 import copy
+import hashlib
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -64,6 +65,14 @@ class Teacher:
         """Move the model to ``device``."""
         self.model.to(device)
         return self
+
+    def checksum(self) -> str:
+        """Of all weights and buffers; the same string as long as not one bit of them changes."""
+        digest = hashlib.sha256()
+        for name, value in self.model.state_dict().items():
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()
 
     def convert_inputs(self, inputs: Tensor, student: nn.Module, data_samples: Sequence) -> Tensor:
         """The student's preprocessed images, as the teacher's own preprocessing makes them.

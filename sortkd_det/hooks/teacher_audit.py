@@ -107,6 +107,24 @@ class TeacherAuditHook(Hook):
                     f'train/share/{name}', torch.as_tensor(outputs[name]).item() / total
                 )
 
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Keep the counts, for a run that goes on within an epoch or interval."""
+        if self._since_log is not None:
+            checkpoint.setdefault('sortkd_det', {})['audit'] = {
+                'background': self._background,
+                'since_log': self._since_log.cpu(),
+                'since_table': self._since_table.cpu(),
+            }
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Take the counts up; of several processes the first does, which saved them."""
+        saved = (checkpoint.get('sortkd_det') or {}).get('audit')
+        if saved and runner.rank == 0 and getattr(runner, 'resuming', True):
+            device = next(runner.model.parameters()).device
+            self._background = saved['background']
+            self._since_log = saved['since_log'].to(device)
+            self._since_table = saved['since_table'].to(device)
+
     def after_train_epoch(self, runner: Runner) -> None:
         """Log the table per class."""
         self._log_table(runner)

@@ -5,6 +5,7 @@ Importing this room registers its loops, hooks and sampler; the tools use it for
 
 from .batches import SeededBatch, SeededBatchSampler, seed_generators
 from .checkpoint_hook import SafeCheckpointHook
+from .finite import NonFiniteHook
 from .loops import EpochLoop, IterLoop
 from .runner import EXIT_STOPPED, ResumableRunner, StopHook, newest_checkpoint
 
@@ -12,6 +13,7 @@ __all__ = [
     'EXIT_STOPPED',
     'EpochLoop',
     'IterLoop',
+    'NonFiniteHook',
     'ResumableRunner',
     'SafeCheckpointHook',
     'SeededBatch',

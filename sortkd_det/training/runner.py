@@ -8,6 +8,7 @@ import shutil
 import signal
 import threading
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
@@ -22,6 +23,8 @@ from torch import nn, tensor
 
 from sortkd_det.distill import load_checkpoint
 from sortkd_det.registry import HOOKS
+
+from .finite import NonFiniteHook
 
 #: Exit status of a run that SIGTERM stopped and that ``--resume`` takes up again
 #: (EX_TEMPFAIL of sysexits.h).
@@ -94,10 +97,24 @@ class ResumableRunner(Runner):
         super().register_default_hooks(hooks)
         self.register_hook(StopHook())
 
+    def register_hooks(self, default_hooks: dict | None = None, custom_hooks: Any = None) -> None:
+        """Register the config's hooks; a :class:`NonFiniteHook` if none is among them."""
+        super().register_hooks(default_hooks, custom_hooks)
+        if not any(isinstance(hook, NonFiniteHook) for hook in self.hooks):
+            self.register_hook(NonFiniteHook())
+
     def train(self) -> nn.Module:
         """Train, listening for SIGTERM."""
         with _listening(self._note_stop):
             return super().train()
+
+    #: Whether a checkpoint that is loaded now continues a run, or only gives weights.
+    resuming = False
+
+    def resume(self, *args: Any, **kwargs: Any) -> None:
+        """Take a run up from a checkpoint; arguments of MMEngine's ``Runner.resume``."""
+        self.resuming = True
+        super().resume(*args, **kwargs)
 
     stop_asked = False
 
@@ -148,10 +165,13 @@ def newest_checkpoint(work_dir: str) -> str | None:
     for path in paths:
         try:
             checkpoint = load_checkpoint(str(path))
+            with zipfile.ZipFile(path) as file:
+                if (entry := file.testzip()) is not None:
+                    raise ValueError(f'the checksum of {entry} in it is wrong')
             if {'state_dict', 'meta', 'message_hub'} <= set(checkpoint):
                 return str(path)
             reason = f'it holds only {sorted(checkpoint)}'
-        except ValueError as error:
+        except (ValueError, zipfile.BadZipFile) as error:
             reason = str(error)
         warnings.warn(
             f'{path} cannot be resumed from and the one before is tried: {reason}', stacklevel=2

@@ -1,0 +1,316 @@
+"""Runs that are killed at any moment end as if they had not been."""
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+
+from sortkd_det.training import newest_checkpoint
+from sortkd_det.training import runner as runner_module
+
+
+class Killed(BaseException):
+    """What no code of a run catches."""
+
+
+class KillAt(Hook):
+    """Dies at the n-th call of a hook's method; before every other hook, or after."""
+
+    def __init__(self, method, number, first):
+        self.priority = 'VERY_HIGH' if first else 'LOWEST'
+        self.left = number
+        setattr(self, method, self._count)
+
+    def _count(self, *args, **kwargs):
+        self.left -= 1
+        if self.left == 0:
+            raise Killed
+
+
+def ending(runner):
+    """All that a run ends with."""
+    method = next(hook.method for hook in runner.hooks if type(hook).__name__ == 'DistillHook')
+    hub = runner.message_hub
+    return {
+        'losses': {
+            name: history.data[0].tolist()
+            for name, history in hub.log_scalars.items()
+            if name.startswith(('train/loss', 'train/teacher', 'train/share', 'train/lr'))
+        },
+        'weights': runner.model.state_dict(),
+        'method': method.state_dict(),
+        'optimizer': runner.optim_wrapper.state_dict(),
+        'schedulers': [scheduler.state_dict() for scheduler in runner.param_schedulers],
+        'best': {k: v for k, v in hub.runtime_info.items() if k == 'best_score'},
+    }
+
+
+def assert_same(first, second, path=''):
+    if isinstance(first, torch.Tensor):
+        assert torch.equal(first, second), path
+    elif isinstance(first, dict):
+        assert first.keys() == second.keys(), path
+        for key in first:
+            assert_same(first[key], second[key], f'{path}/{key}')
+    elif isinstance(first, list | tuple):
+        assert len(first) == len(second), path
+        for index, (a, b) in enumerate(zip(first, second, strict=True)):
+            assert_same(a, b, f'{path}/{index}')
+    else:
+        assert first == second, path
+
+
+def killed_and_resumed(start, cfg, *moments):
+    """Train, dying at each of the moments, and resuming after each."""
+    for times, moment in enumerate(moments):
+        runner = start(cfg, resume=times > 0)
+        runner.register_hook(KillAt(*moment))
+        with pytest.raises(Killed):
+            runner.train()
+    runner = start(cfg, resume=True)
+    runner.train()
+    return runner
+
+
+CLASSIFIER_MOMENTS = [
+    ('before_train_iter', 1, True),
+    ('after_train_iter', 4, True),
+    ('after_train_iter', 5, False),
+    ('before_save_checkpoint', 2, False),
+    ('after_train_epoch', 2, True),
+    ('after_train_epoch', 2, False),
+    ('before_val', 2, True),
+    ('after_val_iter', 3, True),
+    ('after_val_epoch', 2, True),
+    ('after_val_epoch', 2, False),
+    ('after_val_epoch', 3, False),
+    ('after_train', 1, True),
+]
+
+
+@pytest.mark.parametrize('moment', CLASSIFIER_MOMENTS, ids=str)
+def test_a_killed_run_of_epochs_ends_as_the_other(classifier, start, tmp_path, moment):
+    through = start(classifier, work_dir=str(tmp_path / 'through'))
+    through.train()
+    assert_same(ending(through), ending(killed_and_resumed(start, classifier, moment)))
+
+
+@pytest.mark.parametrize(
+    'moment',
+    [
+        ('after_train_iter', 3, True),
+        ('after_train_iter', 4, False),
+        ('before_save_checkpoint', 3, True),
+        ('before_val', 1, True),
+        ('after_val_iter', 4, True),
+        ('after_val_epoch', 2, False),
+    ],
+    ids=str,
+)
+def test_a_killed_run_of_iterations_ends_as_the_other(detector, start, tmp_path, moment):
+    through = start(detector, work_dir=str(tmp_path / 'through'))
+    through.train()
+    assert_same(ending(through), ending(killed_and_resumed(start, detector, moment)))
+
+
+def test_checkpoints_within_epochs_count(classifier, start, tmp_path):
+    classifier.default_hooks.checkpoint.update(by_epoch=False, interval=2)
+    through = start(classifier, work_dir=str(tmp_path / 'through'))
+    through.train()
+    resumed = killed_and_resumed(
+        start,
+        classifier,
+        ('after_train_iter', 5, False),
+        ('after_train_iter', 2, False),
+        ('before_val', 1, True),
+    )
+    assert_same(ending(through), ending(resumed))
+
+
+def test_a_finite_sampler_goes_on_in_a_run_of_iterations(detector, start, tmp_path):
+    detector.train_dataloader.sampler.type = 'DefaultSampler'  # 6 batches in a pass
+    through = start(detector, work_dir=str(tmp_path / 'through'))
+    through.train()
+    resumed = killed_and_resumed(start, detector, ('before_train_iter', 8, True))
+    assert_same(ending(through), ending(resumed))
+
+
+@pytest.mark.parametrize('kind', ['classifier', 'detector'])
+def test_the_number_of_workers_changes_no_bit(request, kind, start, tmp_path):
+    cfg = request.getfixturevalue(kind)
+    alone = start(cfg)
+    alone.train()
+    cfg.train_dataloader.update(num_workers=2, persistent_workers=True)
+    workers = start(cfg, work_dir=str(tmp_path / 'workers'))
+    workers.train()
+    assert_same(ending(alone), ending(workers))
+
+
+def test_batches_of_the_past_are_not_loaded(detector, start):
+    runner = start(detector)
+    runner.register_hook(KillAt('after_train_iter', 7, False))
+    with pytest.raises(Killed):
+        runner.train()
+    runner = start(detector, resume=True)
+    dataset = runner.build_train_loop(runner._train_loop).dataloader.dataset
+    loaded = []
+    pipeline = type(dataset).prepare_data
+
+    class Counting(type(dataset)):
+        def prepare_data(self, index):
+            loaded.append(index)
+            return pipeline(self, index)
+
+    runner = start(detector, resume=True)
+    runner._train_loop = loop = runner.build_train_loop(runner._train_loop)
+    loop.dataloader.dataset.__class__ = Counting
+    runner.train()
+    assert len(loaded) == 2 * 2  # iterations 7 and 8
+
+
+# -- checkpoints ---------------------------------------------------------------
+
+
+def damage(path, how):
+    content = bytearray(path.read_bytes())
+    if how == 'cut':
+        content = content[: len(content) // 2]
+    elif how == 'empty':
+        content = b''
+    else:
+        content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize('how', ['cut', 'empty', 'one bit'])
+def test_a_damaged_newest_checkpoint_is_noticed_and_the_one_before_taken(
+    classifier, start, tmp_path, how
+):
+    through = start(classifier, work_dir=str(tmp_path / 'through'))
+    through.train()
+    runner = start(classifier)
+    runner.register_hook(KillAt('after_train_iter', 8, True))
+    with pytest.raises(Killed):
+        runner.train()
+    damage(tmp_path / 'classifier' / 'epoch_2.pth', how)
+    with pytest.warns(UserWarning, match=r'epoch_2\.pth cannot be resumed from and the one before'):
+        resumed = start(classifier, resume=True)
+    assert resumed._load_from.endswith('epoch_1.pth')
+    resumed.train()
+    assert_same(ending(through), ending(resumed))
+
+
+def test_without_a_checkpoint_a_run_begins_anew(classifier, start):
+    with pytest.warns(UserWarning, match='begins anew'):
+        runner = start(classifier, resume=True)
+    runner.train()
+    assert runner.epoch == 3
+
+
+def test_a_moved_work_dir_is_found(classifier, start, tmp_path):
+    start(classifier).train()
+    (tmp_path / 'classifier').rename(tmp_path / 'moved')
+    assert newest_checkpoint(str(tmp_path / 'moved')) == str(tmp_path / 'moved' / 'epoch_3.pth')
+
+
+def test_a_run_keeps_the_seed_that_was_drawn_for_it(classifier, start, tmp_path):
+    classifier.randomness = dict(seed=None)
+    runner = start(classifier)
+    runner.register_hook(KillAt('after_train_iter', 5, False))
+    with pytest.raises(Killed):
+        runner.train()
+    resumed = start(classifier, resume=True)
+    assert resumed.seed == runner.seed
+    resumed.train()
+    classifier.randomness = dict(seed=runner.seed)
+    through = start(classifier, work_dir=str(tmp_path / 'through'))
+    through.train()
+    assert_same(ending(through), ending(resumed))
+
+
+@pytest.mark.parametrize('when', ['written', 'renamed'])
+def test_a_kill_while_writing_leaves_what_was_there(classifier, start, monkeypatch, tmp_path, when):
+    folder = tmp_path / 'classifier'
+    calls = []
+    make_durable = runner_module.make_durable
+
+    def dying(partial, path):
+        calls.append(path.name)
+        if calls.count('epoch_2.pth') == 1 and path.name == 'epoch_2.pth':
+            if when == 'written':
+                damage(partial, 'cut')
+            raise Killed
+        make_durable(partial, path)
+
+    monkeypatch.setattr(runner_module, 'make_durable', dying)
+    with pytest.raises(Killed):
+        start(classifier).train()
+    assert (folder / 'last_checkpoint').read_text().endswith('epoch_1.pth')
+    assert not (folder / 'epoch_2.pth').exists()
+    monkeypatch.undo()
+    resumed = start(classifier, resume=True)
+    resumed.train()
+    assert not list(folder.glob('.*'))
+    assert sorted(p.name for p in folder.glob('epoch_*')) == ['epoch_2.pth', 'epoch_3.pth']
+
+
+def test_a_full_disk_loses_nothing_and_the_next_interval_tries_again(
+    classifier, start, monkeypatch, tmp_path
+):
+    def full(partial, path):
+        if path.name == 'epoch_2.pth':
+            raise OSError(28, 'No space left on device')
+        make_durable(partial, path)
+
+    make_durable = runner_module.make_durable
+    classifier.default_hooks.checkpoint.max_keep_ckpts = 1
+    classifier.default_hooks.checkpoint.save_best = None
+    monkeypatch.setattr(runner_module, 'make_durable', full)
+    seen = []
+
+    class Look(Hook):
+        priority = 'LOWEST'
+
+        def after_train_epoch(self, runner):
+            seen.append(sorted(p.name for p in (tmp_path / 'classifier').glob('*.pth')))
+
+    runner = start(classifier)
+    runner.register_hook(Look())
+    runner.train()
+    assert seen == [['epoch_1.pth'], ['epoch_1.pth'], ['epoch_3.pth']]
+    (log,) = (tmp_path / 'classifier').glob('*/*.log')
+    text = log.read_text()
+    assert 'epoch_2.pth could not be written' in text
+    assert 'No space left' in text
+    assert 'epoch_1.pth stays, training goes on' in text
+
+
+def test_the_best_checkpoint_is_there_until_a_better_one_is(classifier, start, monkeypatch):
+    """Whatever is deleted, at every moment the best file that the record names exists."""
+    from pathlib import Path
+
+    from sortkd_det.training import SafeCheckpointHook
+
+    removed = []
+    remove = SafeCheckpointHook._remove
+
+    def watched(self, path):
+        best = self.best_ckpt_path
+        removed.append(path)
+        assert best is None or (Path(best).exists() and path != best)
+        remove(self, path)
+
+    monkeypatch.setattr(SafeCheckpointHook, '_remove', watched)
+    scores = iter([10.0, 30.0, 20.0])
+    runner = start(classifier)
+
+    class Scores(Hook):
+        priority = 'VERY_HIGH'
+
+        def after_val_epoch(self, runner, metrics):
+            metrics['accuracy/top1'] = next(scores)
+
+    runner.register_hook(Scores())
+    runner.train()
+    left = sorted(path.name for path in Path(runner.work_dir).glob('best*'))
+    assert left == ['best_accuracy_top1_epoch_2.pth']
+    assert any('best_accuracy_top1_epoch_1.pth' in path for path in removed)
