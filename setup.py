@@ -33,11 +33,12 @@ setup(
         'numpy>=1.24',
         'setuptools<81',  # MMEngine's `mmdet::` base configs import pkg_resources
         'mmengine>=0.10.7,<0.11',  # runner, hooks, registries, configs
-        'mmcv>=2.0.0,<2.2.0',  # the range that MMDetection 3.3 accepts
-        'mmdet>=3.3.0,<3.4',  # detectors, data sets, COCO metric
         'terminaltables',  # tables in logs, as MMDetection prints them
     ],
     extras_require={
+        # Classifiers need neither: mmcv in the range that MMDetection 3.3 accepts, and
+        # MMDetection for detectors, their data sets and the COCO metric.
+        'detection': ['mmcv>=2.0.0,<2.2.0', 'mmdet>=3.3.0,<3.4'],
         # pytest runs the tests, hypothesis draws the property tests' inputs,
         # ruff lints and formats, tensorboard backs the documented log backend.
         'dev': ['pytest', 'hypothesis', 'ruff', 'pre-commit', 'tensorboard'],

@@ -108,9 +108,11 @@ ROOMS = {
     'classification': (3, None),
     'hooks': (3, None),
     'visualization': (3, None),
+    'settings': (3, {'torch', 'mmengine'}),
     'run': (4, {'torch', 'mmengine'}),
     'demo': (5, None),
     'reproduce': (5, None),
+    'soak': (5, None),
 }
 
 

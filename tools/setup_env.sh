@@ -153,4 +153,4 @@ if ! is_done mmcv "$mmcv_key"; then
 fi
 pip_step project "$mmcv_key $(key_of setup.py sortkd_det/version.py $CONSTRAINTS)" \
     'installing MMDetection, sortkd_det (editable) and what demo and tests need' \
-    --no-build-isolation -e '.[dev,demo,fast]'
+    --no-build-isolation -e '.[detection,dev,demo,fast]'

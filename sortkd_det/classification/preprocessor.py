@@ -61,6 +61,10 @@ class ImagePreprocessor(BaseDataPreprocessor):
         self.register_buffer('std', torch.tensor(std, dtype=torch.float32), persistent=False)
         if self.mean.shape != self.std.shape or (self.std <= 0).any():
             raise ValueError(f'mean and std need one number a channel, std > 0; got {mean}, {std}')
+        if max(self.mean.max(), self.std.max()) > 1:
+            raise ValueError(
+                f'mean and std are of images between 0 and 1, not 255; got {mean}, {std}'
+            )
 
     # torch.compile would compile it again in each epoch, which is a number here.
     @torch.compiler.disable
@@ -75,6 +79,9 @@ class ImagePreprocessor(BaseDataPreprocessor):
             ``inputs``: (B, C, H, W) float32, or a list of two views; ``data_samples``: the
             other entries of ``data``.
         """
+        # Random numbers are drawn where the indices come from, the host: what depends on them
+        # there (which image gets which operation) then waits for no device.
+        epoch, indices = int(data.get('epoch', 0)), data.get('indices')
         data = self.cast_data(dict(data))
         images = data.pop('inputs')
         # MMEngine calls this inside autocast: half precision would move pixels.
@@ -82,27 +89,26 @@ class ImagePreprocessor(BaseDataPreprocessor):
             if not training:
                 views = [self._finished(normalize(images, self.mean, self.std))]
             else:
-                views = [self._weak_view(images, data, _WEAK)]
+                views = [self._weak_view(images, epoch, indices)]
                 if self.num_views == 2:
-                    views.append(self._strong_view(images, data))
+                    views.append(self._strong_view(images, epoch, indices))
         return {'inputs': views[0] if len(views) == 1 else views, 'data_samples': data}
 
-    def _noise(self, data: Mapping[str, Any], num_draws: int, stream: int) -> Tensor:
-        return uniform(self.seed, int(data['epoch']), data['indices'], num_draws, stream)
-
-    def _weak_noise(self, data: Mapping[str, Any], stream: int) -> Tensor:
-        noise = self._noise(data, _DRAWS_WEAK, stream)
+    def _weak_noise(self, epoch: int, indices: Tensor, stream: int) -> Tensor:
+        noise = uniform(self.seed, epoch, indices, _DRAWS_WEAK, stream)
         if not self.flip:
             noise[:, 2] = 1.0
         return noise
 
-    def _weak_view(self, images: Tensor, data: Mapping[str, Any], stream: int) -> Tensor:
-        noise = self._weak_noise(data, stream)
+    def _weak_view(self, images: Tensor, epoch: int, indices: Tensor) -> Tensor:
+        noise = self._weak_noise(epoch, indices, _WEAK).to(images.device)
         return self._finished(crop_flip_normalize(images, noise, self.padding, self.mean, self.std))
 
-    def _strong_view(self, images: Tensor, data: Mapping[str, Any]) -> Tensor:
-        cropped = crop_flip(images, self._weak_noise(data, _STRONG), self.padding)
-        strong = strong_view(cropped, self._noise(data, _DRAWS_STRONG, _STRONG + 1))
+    def _strong_view(self, images: Tensor, epoch: int, indices: Tensor) -> Tensor:
+        noise = self._weak_noise(epoch, indices, _STRONG).to(images.device)
+        cropped = crop_flip(images, noise, self.padding)
+        noise = uniform(self.seed, epoch, indices, _DRAWS_STRONG, _STRONG + 1)
+        strong = strong_view(cropped, noise)
         return self._finished(normalize(strong, self.mean, self.std))
 
     def _finished(self, images: Tensor) -> Tensor:

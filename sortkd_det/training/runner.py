@@ -2,11 +2,14 @@
 
 import contextlib
 import copy
+import functools
+import multiprocessing
 import os
 import re
 import shutil
 import signal
 import threading
+import time
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +23,7 @@ from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn, tensor
+from torch.utils.data import DataLoader
 
 from sortkd_det.distill import load_checkpoint
 from sortkd_det.registry import HOOKS
@@ -31,6 +35,7 @@ from .finite import NonFiniteHook
 EXIT_STOPPED = 75
 
 _PARTIAL = '.partial'
+_STOPPING = multiprocessing.RawValue('b', False)  # shared with the workers of loaders
 _CHECKPOINT = re.compile(r'(?:stopped_)?(?:epoch|iter)_\d+\.pth')
 _LOOPS = {'EpochBasedTrainLoop': 'EpochLoop', 'IterBasedTrainLoop': 'IterLoop'}
 
@@ -72,6 +77,12 @@ class ResumableRunner(Runner):
                     cfg.randomness['seed'] = seed
         return super().from_cfg(cfg)
 
+    def set_randomness(self, *args: Any, **kwargs: Any) -> None:
+        """Seed; with ``deterministic`` also what cuBLAS wants before its first call."""
+        if kwargs.get('deterministic'):
+            os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
+        super().set_randomness(*args, **kwargs)
+
     def build_train_loop(self, loop: Any) -> Any:
         """Build the loop; MMEngine's own two become ours."""
         if isinstance(loop, Mapping) and isinstance(self._train_dataloader, Mapping):
@@ -84,6 +95,13 @@ class ResumableRunner(Runner):
                 loop['type'] = f'sortkd_det.{_LOOPS[name]}'
                 self._train_dataloader = _with_seeded_batches(self._train_dataloader, self.seed)
         return super().build_train_loop(loop)
+
+    @staticmethod
+    def build_dataloader(dataloader: Any, *args: Any, **kwargs: Any) -> DataLoader:
+        """Build a loader whose workers live on while a run that was told to stop saves."""
+        loader = Runner.build_dataloader(dataloader, *args, **kwargs)
+        loader.worker_init_fn = functools.partial(_start_worker, _STOPPING, loader.worker_init_fn)
+        return loader
 
     def register_default_hooks(self, hooks: dict | None = None) -> None:
         """Register the default hooks; MMEngine's checkpoint hook becomes ours."""
@@ -120,6 +138,7 @@ class ResumableRunner(Runner):
 
     def _note_stop(self, number: int, frame: FrameType | None) -> None:
         self.stop_asked = True
+        _STOPPING.value = True
 
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
         """Save, and show the file under its name only when it is whole.
@@ -202,6 +221,21 @@ def _with_seeded_batches(config: Mapping, seed: int) -> dict:
     return config
 
 
+def _start_worker(stopping: Any, init: Callable[[int], None] | None, worker: int) -> None:
+    """Clusters send SIGTERM to all processes; who else sends it to a worker wants its end."""
+
+    def end_unless_stopping(number: int, frame: FrameType | None) -> None:
+        for _ in range(100):  # the run may hear of it after its workers do
+            if stopping.value:
+                return
+            time.sleep(0.01)
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, end_unless_stopping)
+    if init is not None:
+        init(worker)
+
+
 @contextlib.contextmanager
 def _listening(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Have ``handler`` called at SIGTERM; only the main thread can."""
@@ -213,6 +247,7 @@ def _listening(handler: Callable[[int, FrameType | None], None]) -> Iterator[Non
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
+        _STOPPING.value = False
 
 
 @HOOKS.register_module()

@@ -174,5 +174,5 @@ def test_a_teacher_that_changed_is_noticed(classifier, start, what):
             teacher.model.state_dict()[name][0] += 1e-6
 
     runner.register_hook(Train())
-    with pytest.raises(RuntimeError, match='teacher.*changed during training'):
+    with pytest.raises(RuntimeError, match=r'teacher.*changed during training'):
         runner.train()

@@ -1,10 +1,13 @@
 """Runs that are killed at any moment end as if they had not been."""
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
 from mmengine.hooks import Hook
 
-from sortkd_det.training import newest_checkpoint
+from sortkd_det.training import SafeCheckpointHook, newest_checkpoint
 from sortkd_det.training import runner as runner_module
 
 
@@ -143,6 +146,29 @@ def test_the_number_of_workers_changes_no_bit(request, kind, start, tmp_path):
     workers = start(cfg, work_dir=str(tmp_path / 'workers'))
     workers.train()
     assert_same(ending(alone), ending(workers))
+
+
+@pytest.fixture
+def any_algorithm():
+    """Give PyTorch's switch back as it was."""
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize('kind', ['classifier', 'detector'])
+def test_no_step_needs_an_algorithm_that_is_not_deterministic(
+    request, kind, start, tmp_path, any_algorithm, monkeypatch
+):
+    cfg = request.getfixturevalue(kind)
+    through = start(cfg, work_dir=str(tmp_path / 'through'))
+    through.train()
+    monkeypatch.delenv('CUBLAS_WORKSPACE_CONFIG', raising=False)
+    cfg.randomness = dict(seed=through.seed, deterministic=True)
+    runner = start(cfg)
+    assert os.environ['CUBLAS_WORKSPACE_CONFIG'] == ':4096:8'
+    assert torch.are_deterministic_algorithms_enabled()
+    runner.train()
+    assert_same(ending(through), ending(runner))
 
 
 def test_batches_of_the_past_are_not_loaded(detector, start):
@@ -286,10 +312,6 @@ def test_a_full_disk_loses_nothing_and_the_next_interval_tries_again(
 
 def test_the_best_checkpoint_is_there_until_a_better_one_is(classifier, start, monkeypatch):
     """Whatever is deleted, at every moment the best file that the record names exists."""
-    from pathlib import Path
-
-    from sortkd_det.training import SafeCheckpointHook
-
     removed = []
     remove = SafeCheckpointHook._remove
 

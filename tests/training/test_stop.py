@@ -1,5 +1,6 @@
 """SIGTERM: the run saves, leaves with its own status, and goes on later."""
 
+import multiprocessing
 import os
 import signal
 
@@ -54,6 +55,30 @@ def test_a_run_that_is_told_to_stop_saves_and_goes_on(
     assert_same(ending(through), ending(resumed))
     # The next regular checkpoint takes its place, where there was one.
     assert saved.exists() == (iteration == 8)
+
+
+class TerminateWorkers(Terminate):
+    """Sends SIGTERM to the workers too, as clusters do."""
+
+    def _count(self, *args, **kwargs):
+        workers = multiprocessing.active_children()
+        super()._count()
+        if self.left == 0:
+            assert workers
+            for worker in workers:
+                os.kill(worker.pid, signal.SIGTERM)
+
+
+@pytest.mark.parametrize('method', ['after_train_iter', 'after_val_iter'])
+def test_workers_leave_it_to_the_run(classifier, start, tmp_path, method):
+    for split in ('train', 'val'):
+        classifier[f'{split}_dataloader'].update(num_workers=2, persistent_workers=True)
+    runner = start(classifier)
+    runner.register_hook(TerminateWorkers(method, 2))
+    with pytest.raises(SystemExit) as left:
+        runner.train()
+    assert left.value.code == EXIT_STOPPED
+    assert list((tmp_path / 'classifier').glob('stopped_*'))
 
 
 def test_accumulated_gradients_are_not_lost(classifier, start, tmp_path):

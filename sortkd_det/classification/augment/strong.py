@@ -21,7 +21,7 @@ def strong_view(images: Tensor, noise: Tensor) -> Tensor:
     Args:
         images: (B, 3, H, W), 0 to 255. Not changed.
         noise: (B, 6) in [0, 1): an operation and its magnitude, twice; the row and
-            column of the square's middle.
+            column of the square's middle. On the host, or the device is waited for.
 
     Returns:
         (B, 3, H, W) float32, whole numbers from 0 to 255.
@@ -36,9 +36,10 @@ def strong_view(images: Tensor, noise: Tensor) -> Tensor:
             rows = (chosen == number).nonzero().squeeze(1)
             if len(rows):
                 operation, low, high = OPERATIONS[name]
-                magnitude = low + (high - low) * noise[rows, 2 * step + 1]
+                magnitude = low + (high - low) * noise[rows, 2 * step + 1].to(images.device)
+                rows = rows.to(images.device)
                 images = images.index_copy(0, rows, operation(images[rows], magnitude))
-    return cut_out(images, noise[:, 4:])
+    return cut_out(images, noise[:, 4:].to(images.device))
 
 
 def cut_out(images: Tensor, noise: Tensor) -> Tensor:
