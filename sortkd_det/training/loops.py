@@ -53,6 +53,8 @@ class EpochLoop(_Repeatable, EpochBasedTrainLoop):
     Takes the same arguments; its loader has a :class:`SeededBatchSampler`.
     """
 
+    _done = 0  # batches of the epoch that a resumed run has seen
+
     def run(self) -> Any:
         """Train; returns the model."""
         self.runner.call_hook('before_train')
