@@ -6,8 +6,10 @@ prefix may be left out (see :func:`build`).
 """
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any
 
+from mmengine import registry as mmengine_registry
 from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
@@ -38,6 +40,25 @@ LOOPS = _registry('loop', MMENGINE_LOOPS, rooms=('training',))
 TRANSFORMS = _registry('transform', MMENGINE_TRANSFORMS)
 METRICS = _registry('metric', MMENGINE_METRICS)
 VISUALIZERS = _registry('visualizer', MMENGINE_VISUALIZERS)
+
+
+def find_similar(kind: str, name: str) -> list[str]:
+    """Names with their scopes, in all registries of a kind, that resemble an unknown one.
+
+    Args:
+        kind: a registry's name: ``'hook'``.
+        name: what was looked up there.
+    """
+    found: dict[str, list[str]] = {}
+    for root in vars(mmengine_registry).values():
+        if isinstance(root, Registry) and root.name == kind:
+            for known in root.module_dict:
+                found.setdefault(known, []).append(known)
+            for scope, child in root.children.items():
+                for known in child.module_dict:
+                    found.setdefault(known, []).append(f'{scope}.{known}')
+    similar = get_close_matches(name.split('.')[-1], found, n=3)
+    return [full for known in similar for full in found[known]]
 
 
 def build(registry: Registry, config: Any, what: str) -> Any:

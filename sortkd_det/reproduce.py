@@ -22,13 +22,14 @@ from queue import Queue
 from typing import Any
 
 import torch
-from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 from rich.console import Console
 from rich.table import Table
 
+from .distill import read_config
+from .functional import check_whole
 from .plain_json import write_json
-from .run import choose_pair
+from .run import choose_pair, uses_mmdet
 
 _METRIC = 'accuracy/top1'
 _RESULT = 'result.json'
@@ -71,17 +72,24 @@ def plan(
 
     Raises:
         FileNotFoundError: a method has no config in ``folder``.
-        ValueError: a pair is in no table of pairs, or a seed is named twice.
+        ValueError: a pair is in no table of pairs, a config is a detector's, or a pair, method
+            or seed is named twice.
     """
+    for name, values in (('--pairs', pairs), ('--methods', methods), ('--seeds', seeds)):
+        if len(set(values)) < len(values):
+            raise ValueError(f'{name} must differ, got {" ".join(map(str, values))}')
+    for seed in seeds:
+        check_whole('--seeds', seed, minimum=0)
     for method in methods:
         path = folder / f'{method}.py'
         if not path.is_file():
-            known = ', '.join(sorted(file.stem for file in folder.glob('*.py')))
+            known = ', '.join(sorted(file.stem for file in folder.glob('*.py'))) or 'no configs'
             raise FileNotFoundError(f'no method {method!r} in {folder}; there are: {known}')
         for pair in pairs or [None]:
-            choose_pair(Config.fromfile(path), pair)
-    if len(set(seeds)) < len(seeds):
-        raise ValueError(f'seeds must differ, got {list(seeds)}')
+            cfg = read_config(str(path))
+            choose_pair(cfg, pair)
+            if uses_mmdet(cfg):
+                raise ValueError(f"{path} is a detector's: tables of {_METRIC} are of classifiers")
     return [Task(p, m, s) for s, p, m in itertools.product(seeds, pairs or [None], methods)]
 
 
@@ -109,6 +117,10 @@ class Reproduction:
         data_root: str | None = None,
         gpus: int = 1,
     ) -> None:
+        for option in cfg_options:
+            if '=' not in option or option.startswith('randomness.seed='):
+                raise ValueError(f'--cfg-options {option}: takes key=value; seeds go to --seeds')
+        check_whole('--gpus', gpus, minimum=0)
         self.folder, self.work_dir, self.repository = folder, work_dir, repository
         self.cfg_options, self.data_root, self.gpus = list(cfg_options), data_root, gpus
         self._devices: Queue[str] = Queue()
@@ -144,6 +156,7 @@ class Reproduction:
             RuntimeError: a run failed; the others are finished first.
             ValueError: more GPUs are asked for than there are, or as :meth:`result`.
         """
+        check_whole('--jobs', jobs)
         left = [task for task in tasks if self.result(task) is None]
         for devices in self._groups_of_gpus(jobs):
             self._devices.put(devices)
@@ -203,8 +216,9 @@ class Reproduction:
         self._devices.put(devices)
         metrics = _tested(folder / 'test')
         if code or _METRIC not in metrics:
-            tail = (folder / 'output.log').read_text().splitlines()[-3:]
-            return f'{task.name} failed (exit code {code}), see {folder}/output.log: {tail}'
+            log = (folder / 'output.log').read_text().strip()
+            said = re.findall(r'^error: (.*?)(?: \(--debug .*\))?$', log, re.M) or log.split('\n')
+            return f'{task.name} failed (exit code {code}), see {folder}/output.log: {said[-1]}'
         result = dict(
             pair=task.pair,
             method=task.method,
@@ -333,7 +347,8 @@ def estimate(folder: Path, task: Task, num_images: int, side: int) -> float:
     """
     from mmengine.registry import MODELS, DefaultScope
 
-    cfg = Config.fromfile(folder / f'{task.method}.py')
+    check_whole('--num-images', num_images)
+    cfg = read_config(str(folder / f'{task.method}.py'))
     choose_pair(cfg, task.pair)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     hooks = [hook for hook in cfg.get('custom_hooks') or [] if 'teacher' in hook]

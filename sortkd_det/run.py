@@ -2,11 +2,13 @@
 
 import argparse
 import contextlib
+import errno
 import os
+import re
 import sys
-import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,8 @@ from mmengine.registry import RUNNERS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
 # Importing the room also makes MMEngine's checkpoint loaders weights-only.
-from .distill import PlainCheckpointHook  # noqa: E402
+from .distill import PlainCheckpointHook, read_config  # noqa: E402
+from .hooks import FitCheckHook  # noqa: E402
 from .registry import (  # noqa: E402
     ADAPTERS,
     DATASETS,
@@ -28,11 +31,24 @@ from .registry import (  # noqa: E402
     LOGIT_PROCESSORS,
     METRICS,
     MODELS,
+    find_similar,
 )
+from .settings import check_launcher, check_settings  # noqa: E402
 from .training import ResumableRunner  # noqa: E402
 
 _VARIABLES = ('teacher', 'method', 'pairs', 'pair')
 _DISTILL_HOOK = 'DistillHook'
+# What a user can mend. Others are mistakes of the program, which a traceback serves better.
+_MENDABLE = (
+    AssertionError,
+    FloatingPointError,
+    ImportError,
+    KeyError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -90,23 +106,14 @@ def load_config(args: argparse.Namespace) -> Config:
 
     Raises:
         FileNotFoundError: no such config file.
-        ValueError: an option that would be without effect.
+        ValueError: a config that cannot be read; an option that would be without effect.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    if not os.path.isfile(args.config):
-        raise FileNotFoundError(f'config file {args.config} does not exist')
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     choose_pair(cfg, getattr(args, 'pair', None))
     cfg.launcher = args.launcher
     if args.cfg_options:
-        for key in args.cfg_options:
-            if key.split('.')[0] in _VARIABLES and find_distill_hook(cfg) is not None:
-                raise ValueError(
-                    f'--cfg-options {key}=… would be without effect: {key.split(".")[0]} has been '
-                    'copied into custom_hooks by now; write custom_hooks.0.… instead, or '
-                    '--teacher-checkpoint for the weights'
-                )
-        cfg.merge_from_dict(args.cfg_options)
+        _merge_options(cfg, args.cfg_options)
     if args.data_root:
         set_data_root(cfg, args.data_root)
     if args.work_dir:
@@ -115,6 +122,30 @@ def load_config(args: argparse.Namespace) -> Config:
         folders = [Path(args.config).parent.name, args.pair] if args.pair else []
         cfg.work_dir = os.path.join('work_dirs', *folders, Path(args.config).stem)
     return cfg
+
+
+def _merge_options(cfg: Config, options: dict[str, Any]) -> None:
+    """Apply ``--cfg-options``; refuse those that would be without effect or find no place."""
+    for key in options:
+        name = key.split('.')[0]
+        if name in _VARIABLES and find_distill_hook(cfg) is not None:
+            raise ValueError(
+                f'--cfg-options {key}=… would be without effect: {name} has been copied into '
+                'custom_hooks by now; write custom_hooks.0.… instead, or --teacher-checkpoint for '
+                'the weights'
+            )
+        if name == 'data_root':
+            raise ValueError(
+                '--cfg-options data_root=… would be without effect: it has been copied into the '
+                'data sets by now; write --data-root DIR'
+            )
+        meant = get_close_matches(name, cfg, n=1, cutoff=0.85)
+        if name not in cfg and meant:
+            raise ValueError(f'--cfg-options {key}=…: no setting {name}; is {meant[0]} meant?')
+        try:
+            cfg.merge_from_dict({key: options[key]})
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f'--cfg-options {key}=… finds no place: {error}') from error
 
 
 def choose_pair(cfg: Config, name: str | None) -> None:
@@ -244,7 +275,8 @@ def set_teacher_checkpoint(cfg: Config, checkpoint: str) -> None:
         raise ValueError(
             '--teacher-checkpoint: this config has no sortkd_det.DistillHook in custom_hooks'
         )
-    hook.teacher.checkpoint = checkpoint
+    if isinstance(hook.get('teacher'), Mapping):  # of what else it is, the hook complains
+        hook.teacher.checkpoint = checkpoint
 
 
 def student_config(cfg: Config) -> Config:
@@ -268,22 +300,46 @@ def _is_ours(name: Any) -> bool:
     return str(name).split('.')[0] == 'sortkd_det'
 
 
-def build_runner(cfg: Config) -> Runner:
-    """The runner of ``cfg``: resumable, checkpoints of plain types, gloo where there is no GPU."""
+def build_runner(cfg: Config, strict: bool = False) -> Runner:
+    """The runner of ``cfg``: resumable, checkpoints of plain types, gloo where there is no GPU.
+
+    Args:
+        cfg: the config of a run.
+        strict: ``cfg.load_from`` must hold all weights of the model and no others.
+
+    Raises:
+        KeyError, TypeError, ValueError: a setting out of its range, or an unknown type.
+        OSError: the work dir cannot be written to.
+    """
+    check_settings(cfg)
+    check_launcher(cfg.launcher)
     if cfg.launcher != 'none' and not torch.cuda.is_available():
         _start_gloo(cfg)
+    make_folder(cfg.work_dir, '--work-dir')
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else ResumableRunner.from_cfg(cfg)
     runner.register_hook(PlainCheckpointHook())
+    runner.register_hook(FitCheckHook(strict))
     return runner
+
+
+def make_folder(path: str | Path, option: str) -> None:
+    """Make a folder that is to be written to.
+
+    Raises:
+        OSError: it cannot be; the message names ``option``, which gave it.
+    """
+    try:
+        os.makedirs(path, exist_ok=True)
+        if not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, 'Permission denied')
+    except OSError as error:
+        raise type(error)(
+            f'{option}: {path} cannot be a folder to write to ({error.strerror}); name another'
+        ) from error
 
 
 def _start_gloo(cfg: Config) -> None:
     """Open the process group that MMEngine cannot open on CPUs: it would set a CUDA device."""
-    if cfg.launcher != 'pytorch':
-        raise ValueError(
-            f'--launcher {cfg.launcher} needs GPUs; on CPUs use tools/dist_train.sh '
-            '(--launcher pytorch)'
-        )
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group('gloo')
     cfg.model_wrapper_cfg = dict(
@@ -301,14 +357,36 @@ def is_main_process() -> bool:
 
 def run_tool(main: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser) -> None:
     """Parse the command line and run ``main``; an error a user can mend is one line, exit 1."""
-    args = parser.parse_args()
+    try:
+        args = parser.parse_args()
+    except (AssertionError, ValueError) as error:  # MMEngine's DictAction
+        parser.error(f'--cfg-options takes key=value, lists as key="[a,b]" ({error})')
     try:
         main(args)
-    except (ValueError, TypeError, KeyError, FileNotFoundError, FloatingPointError) as error:
-        if args.debug:
+    except KeyboardInterrupt as interrupt:
+        print(f'\n{str(interrupt) or "interrupted"}', file=sys.stderr)
+        sys.exit(130)
+    except _MENDABLE as error:
+        message = _explain(error)
+        if args.debug or ' ' not in message:  # a bare key is no explanation
             raise
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        message = error.args[0] if isinstance(error, KeyError) and error.args else error
-        print(f'\nerror: {message}', file=sys.stderr)
-        print(f'({where.filename}:{where.lineno}; --debug shows the traceback)', file=sys.stderr)
+        print(f'\nerror: {message} (--debug shows the traceback)', file=sys.stderr)
         sys.exit(1)
+
+
+def _explain(error: Exception) -> str:
+    """What to tell a user of an error: without a worker's traceback, with names that exist."""
+    message = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip()
+    if 'Original Traceback' in message:  # from a worker of a data loader
+        message = message.splitlines()[-1]
+    unknown = re.match(r'(\S+) is not in the (?:\S+::)?(.+?) registry', message)
+    if unknown is None:
+        return message
+    name, kind = unknown.groups()
+    similar = find_similar(kind, name)
+    return f'unknown {kind} {name!r}; ' + (
+        f'is one of these meant: {", ".join(similar)}?'
+        if similar
+        else 'tools/list_methods.py lists those of this package, and a module of your own is to be '
+        'named in custom_imports'
+    )

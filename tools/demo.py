@@ -1,10 +1,9 @@
 """The demo: train a teacher, a student alone, with KD and with SortKD on a toy set; compare."""
 
 import argparse
-import sys
 from pathlib import Path
 
-from sortkd_det.run import run_tool
+from sortkd_det.run import make_folder, run_tool
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -39,11 +38,8 @@ def main(args: argparse.Namespace) -> None:
         num_train=args.num_train,
         num_val=args.num_val,
     )
-    try:
-        Demo(options).run()
-    except KeyboardInterrupt as interrupt:
-        print(f'\n{interrupt or "interrupted"}', file=sys.stderr)
-        sys.exit(130)
+    make_folder(args.work_dir, '--work-dir')
+    Demo(options).run()
 
 
 if __name__ == '__main__':

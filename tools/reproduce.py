@@ -4,7 +4,7 @@ import argparse
 import re
 from pathlib import Path
 
-from sortkd_det.run import run_tool
+from sortkd_det.run import make_folder, run_tool
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 # By folder: the name in published tables, training images, side of an image.
@@ -55,20 +55,21 @@ def main(args: argparse.Namespace) -> None:
     if not 1 <= index <= number:
         raise ValueError(f'--part must be i/n with 1 ≤ i ≤ n, got {args.part}')
     work_dir = Path(args.work_dir or REPOSITORY / 'work_dirs/reproduce' / folder.name)
-    work_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(work_dir, '--work-dir')
     reproduction = Reproduction(
         folder.resolve(), work_dir.resolve(), REPOSITORY, args.cfg_options, args.data_root,
         args.gpus,
     )  # fmt: skip
     mine = tasks[index - 1 :: number]
     dataset, num_images, side = DATASETS.get(folder.name, (folder.name, 50_000, 32))
+    num_images = num_images if args.num_images is None else args.num_images
     if args.dry_run:
         costs: dict[tuple, float] = {}
         for task in mine:
             done = reproduction.result(task) is not None
             key = (task.pair, task.method)
             if key not in costs:
-                costs[key] = estimate(folder, task, args.num_images or num_images, side)
+                costs[key] = estimate(folder, task, num_images, side)
             print(f'{task.name:50} {"done" if done else f"about {costs[key] / 60:.0f} min"}')
         left = sum(costs[t.pair, t.method] for t in mine if reproduction.result(t) is None)
         print(f'{len(mine)} runs; about {left / 3600:.1f} h are left, one at a time, here')

@@ -3,7 +3,13 @@
 import argparse
 from pathlib import Path
 
-from sortkd_det.run import add_common_arguments, load_config, run_tool, student_config
+from sortkd_det.run import (
+    add_common_arguments,
+    load_config,
+    make_folder,
+    run_tool,
+    student_config,
+)
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -22,6 +28,7 @@ def main(args: argparse.Namespace) -> None:
     cfg.pop('launcher')
     text = student_config(cfg).pretty_text
     if args.out:
+        make_folder(Path(args.out).parent, '--out')
         Path(args.out).write_text(text)
         print(f'wrote {args.out}')
     else:

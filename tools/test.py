@@ -7,6 +7,7 @@ from sortkd_det.run import (
     build_runner,
     is_main_process,
     load_config,
+    make_folder,
     prepare,
     run_tool,
     uses_mmdet,
@@ -45,7 +46,9 @@ def main(args: argparse.Namespace) -> None:
     if args.tta:
         use_flips(cfg)
     prepare(cfg, ('test_dataloader',))
-    runner = build_runner(cfg)
+    if args.out:
+        make_folder(os.path.dirname(args.out) or '.', '--out')
+    runner = build_runner(cfg, strict=True)
     if args.out:
         if uses_mmdet(cfg):  # masks in a form that takes less room
             from mmdet.evaluation import DumpDetResults as DumpResults

@@ -39,6 +39,8 @@ def main(args: argparse.Namespace) -> None:
 
     cfg = load_config(args)
     if args.teacher_checkpoint:
+        if any(key.endswith('teacher.checkpoint') for key in args.cfg_options or ()):
+            raise ValueError('teacher given twice: by --teacher-checkpoint and by --cfg-options')
         set_teacher_checkpoint(cfg, args.teacher_checkpoint)
     if args.amp:
         if not torch.cuda.is_available():

@@ -6,7 +6,7 @@ folder names only.
 
 import argparse
 
-from sortkd_det.run import run_tool
+from sortkd_det.run import make_folder, run_tool
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -24,6 +24,7 @@ def main(args: argparse.Namespace) -> None:
     """Convert."""
     from sortkd_det.detection.voc import voc_to_coco
 
+    make_folder(args.out, '--out')
     for path in voc_to_coco(args.source, args.out, args.classes, args.splits):
         print(f'wrote {path}')
 

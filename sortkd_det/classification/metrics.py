@@ -20,7 +20,7 @@ class Accuracy(BaseMetric):
     """Share of images, in %, whose label is among the first k classes.
 
     Args:
-        topk: the k's.
+        topk: the k's, or one k.
         per_class: log the top-1 of each class too.
         confusion: draw the confusion matrix to this path (PNG); None: do not.
         collect_device: as in MMEngine.
@@ -34,14 +34,14 @@ class Accuracy(BaseMetric):
 
     def __init__(
         self,
-        topk: Sequence[int] = (1, 5),
+        topk: Sequence[int] | int = (1, 5),
         per_class: bool = False,
         confusion: str | None = None,
         collect_device: str = 'cpu',
         prefix: str | None = None,
     ) -> None:
         super().__init__(collect_device, prefix)
-        self.topk = [check_whole('topk', k) for k in topk]
+        self.topk = [check_whole('topk', k) for k in ([topk] if isinstance(topk, int) else topk)]
         self.per_class = per_class
         self.confusion = confusion
 

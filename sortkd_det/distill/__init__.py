@@ -2,10 +2,11 @@
 
 from .adapter import Adapter, find_adapter
 from .checkpoint import UnsafeCheckpointError, load_checkpoint
+from .config import read_config
 from .hook import DistilledBatch, DistillHook, PlainCheckpointHook
 from .method import Method
 from .pairs import LogitPairs
-from .teacher import Teacher, load_weights
+from .teacher import Teacher, fit_weights, load_weights
 from .term import Term
 
 __all__ = [
@@ -19,6 +20,8 @@ __all__ = [
     'Term',
     'UnsafeCheckpointError',
     'find_adapter',
+    'fit_weights',
     'load_checkpoint',
     'load_weights',
+    'read_config',
 ]

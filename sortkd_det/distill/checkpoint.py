@@ -1,14 +1,19 @@
 """Checkpoints are data: read without executing anything, written as plain types."""
 
+import hashlib
+import http.client
 import os
 import pickle
-import pickletools
 import re
+import reprlib
 import struct
+import uuid
 import zipfile
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any
 from urllib.parse import urlparse
+from urllib.request import Request, urlopen
 
 import numpy as np
 import torch
@@ -18,29 +23,35 @@ from mmengine.runner import CheckpointLoader
 from mmengine.runner import checkpoint as mmengine_checkpoint
 from mmengine.runner.checkpoint import get_external_models
 
-_HISTORY_STATISTICS = ('min', 'max', 'mean', 'current')
+from .inspector import HISTORY_STATISTICS, RefusedObjectError, inspect_checkpoint
+
 _HISTORY_FIELDS = {'log_history', 'count_history', 'max_length'}
 
+_MAX_DOWNLOAD = 2**34  # bytes
+_TIMEOUT = 30  # seconds without a byte
 
-# How torch's weights-only loading names what it refuses.
-_REFUSED_OBJECT = re.compile(
-    r"(?:GLOBAL|but got(?: <class)?|unrecognized function(?: <function)?) '?([\w.]+(?:\(.*?\))?)"
-)
+# How torch's weights-only loading words why it refuses.
 _REASON = re.compile(r'WeightsUnpickler error:\s*(.+)')
 
+# Entries of a run's record that name checkpoints to be deleted, and names of such.
+_DELETED = re.compile(r'(last|stopped)_ckpt|best_ckpt.*')
+_OF_A_RUN = re.compile(r'(best|stopped|epoch|iter)_.+\.pth')
 
-# What torch.load raises, here and there, on bytes that are not what they should be.
+# What readers of zip files and pickles raise on bytes that are not what they should be.
 _DAMAGED = (
     ArithmeticError,
     AssertionError,
     AttributeError,
     EOFError,
     LookupError,
+    MemoryError,
     OSError,
     RuntimeError,
     TypeError,
     ValueError,
+    pickle.UnpicklingError,
     struct.error,
+    zipfile.BadZipFile,
 )
 
 
@@ -50,7 +61,7 @@ class UnsafeCheckpointError(ValueError):
 
 def _history_statistic(owner: Any, name: str) -> Any:
     """Stand in for ``getattr`` in files: nothing but HistoryBuffer's own methods."""
-    if owner is HistoryBuffer and name in _HISTORY_STATISTICS:
+    if owner is HistoryBuffer and name in HISTORY_STATISTICS:
         return getattr(HistoryBuffer, name)
     raise pickle.UnpicklingError(
         f'Unsupported global: GLOBAL builtins.getattr({owner!r}, {name!r})'
@@ -81,7 +92,10 @@ def load_checkpoint(filename: str, map_location: Any = 'cpu') -> dict:
 
     MMEngine's ``HistoryBuffer`` is let through, because older checkpoints of
     MMDetection hold it. ``meta['config']`` is left out: MMEngine's resume would
-    execute it as Python.
+    execute it as Python; so are the names of files that a resumed run would
+    delete, save for checkpoints beside this one. What the file says about its
+    contents is checked before anything is made of it, so that memory and time
+    stay in proportion to its size.
 
     Args:
         filename: a path, or an http(s) address, which is downloaded once into
@@ -94,53 +108,79 @@ def load_checkpoint(filename: str, map_location: Any = 'cpu') -> dict:
     Raises:
         FileNotFoundError: no such file.
         UnsafeCheckpointError: the file holds another kind of object; it is named.
-        ValueError: the file is no PyTorch checkpoint, or is damaged.
+        ValueError: the file is no PyTorch checkpoint, is damaged, claims what it
+            does not hold (tensors beyond its size, compressed records, endless
+            nesting), or has entries of a wrong kind.
     """
-    path = _local_path(str(filename))
+    filename = str(filename)
+    path = _local_path(filename)
     try:
+        inspect_checkpoint(path)
         with torch.serialization.safe_globals(_SAFE_GLOBALS):
             checkpoint = torch.load(path, map_location=map_location, weights_only=True)
-    except pickle.UnpicklingError as error:
-        found = _REFUSED_OBJECT.search(str(error))
-        if found is None or not _is_whole(path):
-            reason = _REASON.search(str(error))
-            raise ValueError(
-                f'{path} is not a PyTorch checkpoint, or is damaged'
-                + (f': {reason.group(1)}' if reason else '')
-            ) from error
+    except RefusedObjectError as error:
         raise UnsafeCheckpointError(
-            f'{path} holds {found.group(1)}, which is neither a tensor nor a plain type, and '
-            'loading it could run code. If you trust the file, load it yourself and save its '
-            "weights alone: torch.save({'state_dict': checkpoint['state_dict']}, path)"
+            f'{path} holds {error}, which is neither a tensor nor a plain type, and loading it '
+            'could run code or fill the memory. If you trust the file, load it yourself and save '
+            "its weights alone: torch.save({'state_dict': checkpoint['state_dict']}, path)"
         ) from error
     except _DAMAGED as error:
-        raise ValueError(f'{path} is not a PyTorch checkpoint, or is damaged: {error}') from error
+        reason = _REASON.search(str(error))
+        again = '; delete it to have it downloaded again' if _is_address(filename) else ''
+        raise ValueError(
+            f'{path} is not a PyTorch checkpoint, or is damaged: '
+            f'{reason.group(1) if reason else str(error) or type(error).__name__}{again}'
+        ) from error
     if not isinstance(checkpoint, Mapping):
         raise ValueError(
             f'{path} holds a {type(checkpoint).__name__}, expected a dict with a state_dict'
         )
-    if isinstance(checkpoint.get('meta'), dict):
+    _check_entries(checkpoint, path)
+    if checkpoint.get('meta'):
         checkpoint['meta'].pop('config', None)
     return checkpoint
 
 
-def _is_whole(path: str) -> bool:
-    """Whether the pickles of a file in torch's old format end; one cut off names odd objects.
+def _check_entries(checkpoint: Mapping, path: str) -> None:
+    """Check the kinds of the entries that a teacher, or MMEngine's ``resume``, reads."""
 
-    Nothing is executed: ``pickletools`` only parses.
-    """
-    if zipfile.is_zipfile(path):
-        return True
-    with open(path, 'rb') as file:
-        for _ in range(5):  # magic number, protocol, system, object, storage keys
-            if not file.peek(1):
-                return True
-            try:
-                for _ in pickletools.genops(file):
-                    pass
-            except Exception:  # whatever a parser meets in cut bytes
-                return False
-    return True
+    def expect(holds: bool, place: str, found: Any, expected: str) -> None:
+        if not holds:
+            raise ValueError(f'{path} has {reprlib.repr(found)} under {place}, expected {expected}')
+
+    for key in ('state_dict', 'meta', 'message_hub'):
+        found = checkpoint.get(key)
+        expect(found is None or isinstance(found, dict), key, found, 'a dict')
+    meta = checkpoint.get('meta') or {}
+    data = meta.get('dataset_meta') or {}
+    expect(isinstance(data, dict), 'meta.dataset_meta', data, 'a dict')
+    for place, entries in (('meta', meta), ('meta.dataset_meta', data)):
+        for key, value in entries.items():
+            expect(isinstance(key, str), place, key, 'names as its keys')
+            if key.lower() == 'classes' and value is not None:
+                names = isinstance(value, list | tuple) and all(isinstance(n, str) for n in value)
+                expect(names, f'{place}.{key}', value, 'a list of names')
+    for key, limit in (('epoch', 2**31), ('iter', 2**31), ('seed', 2**32)):
+        value = meta.get(key)
+        in_range = value is None or (isinstance(value, Integral) and 0 <= value < limit)
+        expect(in_range, f'meta.{key}', value, f'a whole number in [0, {limit})')
+    hub = checkpoint.get('message_hub')
+    if hub:
+        for key in ('log_scalars', 'runtime_info', 'resumed_keys'):
+            expect(isinstance(hub.get(key), dict), f'message_hub.{key}', hub.get(key), 'a dict')
+        kept = hub['runtime_info'].get('keep_ckpt_ids', [])
+        are_steps = isinstance(kept, list) and all(isinstance(step, int) for step in kept)
+        expect(are_steps, 'message_hub.runtime_info.keep_ckpt_ids', kept, 'a list of steps')
+        _forget_foreign_files(hub['runtime_info'], path)
+
+
+def _forget_foreign_files(info: dict, path: str) -> None:
+    """Drop the files that a resumed run would delete, save for checkpoints beside this one."""
+    folder = os.path.dirname(os.path.abspath(path))
+    for key in [key for key in info if _DELETED.fullmatch(str(key))]:
+        place, name = os.path.split(os.path.abspath(str(info[key])))
+        if place != folder or not _OF_A_RUN.fullmatch(name):
+            del info[key]
 
 
 def weights_of(checkpoint: Mapping, filename: str) -> dict[str, torch.Tensor]:
@@ -153,7 +193,10 @@ def weights_of(checkpoint: Mapping, filename: str) -> dict[str, torch.Tensor]:
         if isinstance(checkpoint.get(key), Mapping):
             checkpoint = checkpoint[key]
             break
-    if not checkpoint or not all(isinstance(v, torch.Tensor) for v in checkpoint.values()):
+    if not checkpoint or not all(
+        isinstance(key, str) and isinstance(value, torch.Tensor)
+        for key, value in checkpoint.items()
+    ):
         raise ValueError(
             f'{filename} holds no weights: expected a dict of tensors, or one under the key '
             f'"state_dict" or "model"; its keys are {sorted(map(str, checkpoint))[:8]}'
@@ -190,23 +233,46 @@ def to_plain(value: Any) -> Any:
 
 
 def restore_history(message_hub: dict) -> None:
-    """Turn the log scalars of a saved message hub back into ``HistoryBuffer``, in place."""
+    """Turn the log scalars of a saved message hub back into ``HistoryBuffer``, in place.
+
+    Raises:
+        ValueError: a history that is not two lists of numbers of one length.
+    """
     scalars = message_hub.get('log_scalars', {})
     for name, history in scalars.items():
         if isinstance(history, Mapping) and set(history) == _HISTORY_FIELDS:
+            _check_history(name, **history)
             scalars[name] = HistoryBuffer(**history)
+
+
+def _check_history(name: str, log_history: Any, count_history: Any, max_length: Any) -> None:
+    lists = (log_history, count_history)
+    if (
+        not all(isinstance(values, list) for values in lists)
+        or not all(isinstance(value, int | float) for values in lists for value in values)
+        or len(log_history) != len(count_history)
+        or not (isinstance(max_length, int) and max_length > 0)
+    ):
+        raise ValueError(
+            f'the checkpoint is damaged: the history of {name!r} is not two lists of numbers of '
+            'one length, and the most that they may have'
+        )
 
 
 def _local_path(filename: str) -> str:
     """Path of the file, downloaded first (by the main process) if it is an address."""
-    if not filename.startswith(('http://', 'https://')):
+    if not _is_address(filename):
         path = os.path.expanduser(filename)
         if not os.path.isfile(path):
             raise FileNotFoundError(f'checkpoint {filename} does not exist')
         return path
-    name = os.path.basename(urlparse(filename).path)
-    folder = os.path.join(torch.hub.get_dir(), 'checkpoints')
-    path = os.path.join(folder, name)
+    try:
+        name = os.path.basename(urlparse(filename).path)
+    except ValueError as error:
+        raise ValueError(f'{filename} is no address: {error}') from error
+    if name in ('', '.', '..'):
+        raise ValueError(f'the address {filename} names no file')
+    path = os.path.join(torch.hub.get_dir(), 'checkpoints', name)
     if is_main_process():
         _download(filename, path)
     barrier()
@@ -214,22 +280,52 @@ def _local_path(filename: str) -> str:
     return path
 
 
+def _is_address(filename: str) -> bool:
+    return filename.startswith(('http://', 'https://'))
+
+
 def _download(address: str, path: str) -> None:
+    """Place the file of an address at ``path``, whole or not at all."""
     if os.path.exists(path):
         return
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    digest = re.search(r'-([a-f0-9]{8,})\.', os.path.basename(path))
+    partial = f'{path}.{uuid.uuid4().hex}.partial'
     try:
-        torch.hub.download_url_to_file(address, path, digest and digest.group(1), progress=True)
-    except OSError as error:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        digest = _fetch(address, partial)
+        wanted = re.search(r'-([a-f0-9]{8,})\.', os.path.basename(path))
+        if wanted and not digest.startswith(wanted.group(1)):
+            raise ValueError(
+                f'checkpoint {address} is damaged, or another file: its SHA-256 sum is {digest}, '
+                f'its name says {wanted.group(1)}'
+            )
+        os.replace(partial, path)
+    except (OSError, UnicodeError, http.client.HTTPException) as error:
         raise FileNotFoundError(
-            f'checkpoint {address} could not be downloaded ({error}); download it where there is a '
-            f'network and place it at {path}, or name a local file'
+            f'checkpoint {address} could not be downloaded ({str(error) or repr(error)}); download '
+            f'it where there is a network and place it at {path}, or name a local file'
         ) from error
-    except RuntimeError as error:  # the digest in the name is not the file's
-        raise ValueError(
-            f'checkpoint {address} was not downloaded whole, or is another file: {error}'
-        ) from error
+    finally:
+        if os.path.exists(partial):
+            os.remove(partial)
+
+
+def _fetch(address: str, path: str) -> str:
+    """Download to ``path``; returns the SHA-256 sum."""
+    digest = hashlib.sha256()
+    request = Request(address, headers={'User-Agent': 'sortkd_det'})
+    with urlopen(request, timeout=_TIMEOUT) as answer, open(path, 'xb') as file:
+        length = answer.headers.get('Content-Length') or ''
+        expected = int(length) if length.isdecimal() else None
+        with torch.hub.tqdm(total=expected, unit='B', unit_scale=True) as bar:
+            while content := answer.read(2**17):
+                file.write(content)
+                digest.update(content)
+                bar.update(len(content))
+                if file.tell() > _MAX_DOWNLOAD:
+                    raise OSError(f'it has more than {_MAX_DOWNLOAD} bytes')
+        if expected is not None and file.tell() != expected:
+            raise OSError(f'{file.tell()} of {expected} bytes came')
+    return digest.hexdigest()
 
 
 # Every checkpoint of a run goes through MMEngine's registry of loaders: weights

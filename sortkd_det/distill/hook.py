@@ -79,6 +79,10 @@ class DistillHook(Hook):
             raise TypeError(
                 f'teacher takes config, checkpoint and cfg_options, got {sorted(unknown)} too'
             )
+        if not isinstance(teacher.get('cfg_options'), Mapping | None):
+            raise TypeError(
+                f"teacher.cfg_options must be dict('model.…': …), got {teacher['cfg_options']!r}"
+            )
         if check_teacher is not None:
             check_whole('check_teacher', check_teacher)
         self.teacher_config = dict(teacher)
@@ -92,7 +96,16 @@ class DistillHook(Hook):
     # -- joining a run -------------------------------------------------------
 
     def before_run(self, runner: Runner) -> None:
-        """Put what the method learns into the optimizer, where there is one."""
+        """Put what the method learns into the optimizer, where there is one.
+
+        Raises:
+            ValueError: the run has another such hook.
+        """
+        if any(isinstance(hook, DistillHook) and hook is not self for hook in runner.hooks):
+            raise ValueError(
+                'custom_hooks has several DistillHooks, expected one; what several losses are '
+                'wanted for stands in its method, a term each'
+            )
         if isinstance(runner.optim_wrapper, OptimWrapper):
             device = next(_student_of(runner).parameters()).device
             self.method.to(device)
@@ -101,6 +114,7 @@ class DistillHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Build the teacher, check it against the student, and join the student's forward."""
         student = _student_of(runner)
+        self._check_schedule(runner)
         adapter_type = find_adapter(student)
         teacher = Teacher(
             self.teacher_config['config'],
@@ -115,6 +129,17 @@ class DistillHook(Hook):
         if self.check_teacher:
             _test_teacher(teacher, runner, self.check_teacher)
         self._handles = [*self.adapter.attach(), *self._join(student)]
+
+    def _check_schedule(self, runner: Runner) -> None:
+        """Raise if the run is over before any term begins."""
+        by_iter = isinstance(runner.train_loop, IterBasedTrainLoop)
+        last = runner.max_iters if by_iter else runner.max_epochs
+        first = min(term.begin for term in self.method.terms)
+        if first > last:
+            raise ValueError(
+                f'the method begins in {"iteration" if by_iter else "epoch"} {first} and the run '
+                f'ends after {last}: nothing would be distilled; lower begin of a term'
+            )
 
     def after_train(self, runner: Runner) -> None:
         """Leave the student as it was found, and see that the teacher is what it was."""

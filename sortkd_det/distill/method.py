@@ -1,6 +1,6 @@
 """A method: a list of terms, and a weight for the student's own losses."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -24,7 +24,9 @@ class Method(nn.Module):
 
     def __init__(self, terms: Sequence[dict] | dict, student_weight: float = 1.0) -> None:
         super().__init__()
-        terms = [terms] if isinstance(terms, dict) else list(terms)
+        terms = [terms] if isinstance(terms, Mapping) else terms
+        if not isinstance(terms, Sequence) or isinstance(terms, str):
+            raise TypeError(f'method must be a list of terms, [dict(loss="KDLoss")], got {terms!r}')
         if not terms:
             raise ValueError('method needs at least one term, e.g. [dict(loss="KDLoss")]')
         self.terms = nn.ModuleList(_build_term(config) for config in terms)
@@ -64,6 +66,8 @@ class Method(nn.Module):
 def _build_term(config: Any) -> Term:
     if isinstance(config, Term):
         return config
+    if not isinstance(config, Mapping):
+        raise TypeError(f'a term of a method is dict(loss=…, …), got {config!r}')
     try:
         return Term(**config)
     except TypeError as error:

@@ -12,6 +12,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
 from .checkpoint import load_checkpoint, weights_of
+from .config import read_config
 
 _NAMED = 6  # how many keys an error names
 
@@ -116,7 +117,7 @@ class Teacher:
 
 def _read_config(config: str | Mapping, cfg_options: Mapping | None) -> Config:
     if isinstance(config, str):
-        config = _zoo_config(config) if '::' in config else Config.fromfile(config)
+        config = _zoo_config(config) if '::' in config else read_config(config)
     elif isinstance(config, Mapping) and not isinstance(config, Config):
         config = Config(dict(config))
     config = copy.deepcopy(config)
@@ -159,6 +160,23 @@ def load_weights(model: nn.Module, filename: str) -> Sequence[str] | None:
         FileNotFoundError, UnsafeCheckpointError: as :func:`load_checkpoint`.
     """
     checkpoint = load_checkpoint(filename)
+    fit_weights(model, checkpoint, filename)
+    meta = checkpoint.get('meta') or {}
+    dataset_meta = {key.lower(): value for key, value in (meta.get('dataset_meta') or meta).items()}
+    return dataset_meta.get('classes')
+
+
+def fit_weights(model: nn.Module, checkpoint: Mapping, filename: str) -> None:
+    """Load all weights of a checkpoint that was read into ``model``, or raise.
+
+    Args:
+        model: the network.
+        checkpoint: a dict of weights, or one that holds it as ``state_dict`` or ``model``.
+        filename: what errors call it.
+
+    Raises:
+        ValueError: as :func:`load_weights`.
+    """
     weights = weights_of(checkpoint, filename)
     wanted = model.state_dict()
     differing = [
@@ -178,6 +196,8 @@ def load_weights(model: nn.Module, filename: str) -> Sequence[str] | None:
     missing, unexpected = model.load_state_dict(state, strict=False)
     shapes = {entry.split(' ')[0] for entry in differing}
     missing = [key for key in missing if key not in shapes]
+    # Older versions of MMEngine saved mean and deviation of the images.
+    unexpected = [key for key in unexpected if not key.startswith('data_preprocessor.')]
     problems = [
         f'{len(keys)} {kind}: {"; ".join(keys[:_NAMED])}{" …" if len(keys) > _NAMED else ""}'
         for kind, keys in (
@@ -194,9 +214,6 @@ def load_weights(model: nn.Module, filename: str) -> Sequence[str] | None:
             + ' | '.join(problems)
             + ' | expected: the checkpoint of that same architecture and number of classes'
         )
-    meta = checkpoint.get('meta') or {}
-    dataset_meta = {key.lower(): value for key, value in (meta.get('dataset_meta') or meta).items()}
-    return dataset_meta.get('classes')
 
 
 def _statistics(preprocessor: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:

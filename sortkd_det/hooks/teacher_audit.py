@@ -119,11 +119,12 @@ class TeacherAuditHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Take the counts up; of several processes the first does, which saved them."""
         saved = (checkpoint.get('sortkd_det') or {}).get('audit')
-        if saved and runner.rank == 0 and getattr(runner, 'resuming', True):
+        if saved and getattr(runner, 'resuming', True):
             device = next(runner.model.parameters()).device
+            share = float(runner.rank == 0)  # the others begin with zeros: all sum theirs up
             self._background = saved['background']
-            self._since_log = saved['since_log'].to(device)
-            self._since_table = saved['since_table'].to(device)
+            self._since_log = saved['since_log'].to(device) * share
+            self._since_table = saved['since_table'].to(device) * share
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Log the table per class."""

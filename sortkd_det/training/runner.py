@@ -11,7 +11,6 @@ import signal
 import threading
 import time
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
@@ -130,9 +129,19 @@ class ResumableRunner(Runner):
     resuming = False
 
     def resume(self, *args: Any, **kwargs: Any) -> None:
-        """Take a run up from a checkpoint; arguments of MMEngine's ``Runner.resume``."""
+        """Take a run up from a checkpoint; arguments of MMEngine's ``Runner.resume``.
+
+        Raises:
+            ValueError: the checkpoint lacks the state of this run, or holds another's.
+        """
         self.resuming = True
-        super().resume(*args, **kwargs)
+        try:
+            super().resume(*args, **kwargs)
+        except (AssertionError, AttributeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f'{self._load_from} cannot be resumed from: its state is not that of such a run '
+                f'({type(error).__name__}: {error}); load_from takes its weights alone'
+            ) from error
 
     stop_asked = False
 
@@ -184,13 +193,10 @@ def newest_checkpoint(work_dir: str) -> str | None:
     for path in paths:
         try:
             checkpoint = load_checkpoint(str(path))
-            with zipfile.ZipFile(path) as file:
-                if (entry := file.testzip()) is not None:
-                    raise ValueError(f'the checksum of {entry} in it is wrong')
             if {'state_dict', 'meta', 'message_hub'} <= set(checkpoint):
                 return str(path)
             reason = f'it holds only {sorted(checkpoint)}'
-        except (ValueError, zipfile.BadZipFile) as error:
+        except ValueError as error:
             reason = str(error)
         warnings.warn(
             f'{path} cannot be resumed from and the one before is tried: {reason}', stacklevel=2

@@ -41,6 +41,8 @@ def make_config(tmp_path, pictures, teacher_weights):
         cfg.default_hooks.logger.interval = 1
         cfg.default_hooks.checkpoint.interval = 1
         for hook in cfg.get('custom_hooks') or []:
+            if 'teacher' not in hook:
+                continue
             hook.teacher.config.model.type = f'sortkd_det.cifar/{TINY_PAIR["teacher"]}'
             hook.teacher.config.model.num_classes = 3
             hook.teacher.checkpoint = str(teacher_weights)

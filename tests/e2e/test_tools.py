@@ -85,8 +85,9 @@ def test_the_distilled_checkpoint_is_a_plain_student_checkpoint(distilled):
         student = MODELS.build(config.model)
     student.load_state_dict(checkpoint['state_dict'], strict=True)
     assert set(checkpoint) <= {
-        'meta', 'state_dict', 'message_hub', 'optimizer', 'param_schedulers',
+        'meta', 'state_dict', 'message_hub', 'optimizer', 'param_schedulers', 'sortkd_det',
     }  # fmt: skip
+    assert set(checkpoint['sortkd_det']) == {'audit'}  # its counts, for a run that goes on
     assert len(checkpoint['optimizer']['state']) == len(
         [p for p in student.parameters() if p.requires_grad]
     )

@@ -11,6 +11,7 @@ import numpy as np
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.webp')
 MAX_PIXELS = 2**27  # ImageNet's largest image has half of that
 _MAX_FILE_BYTES = 2**28
+_MAX_DECODED = 2**32  # pixels, those of each scan of a JPEG counted: about 4 s
 _MAX_ASPECT = 4  # of what is resized before a centre crop
 _NUM_TRIES = 10
 
@@ -29,8 +30,9 @@ def decode_image(path: str | Path) -> np.ndarray:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is none of these formats, is damaged or cut off, or has
-            more than 2²⁷ pixels or 256 MiB; the message names it.
+        ValueError: it is none of these formats, is damaged or cut off, has more
+            than 2²⁷ pixels or 256 MiB, or so many scans (of a JPEG) that decoding
+            it would take minutes; the message names it.
     """
     with open(path, 'rb') as file:
         content = file.read(_MAX_FILE_BYTES + 1)
@@ -42,6 +44,11 @@ def decode_image(path: str | Path) -> np.ndarray:
     width, height = size
     if width * height > MAX_PIXELS:
         raise ValueError(f'{path} has {width} × {height} pixels, more than {MAX_PIXELS} in all')
+    # A scan takes ten bytes at least: most files are too short for a count to matter.
+    if width * height * len(content) > 10 * _MAX_DECODED and content.startswith(b'\xff\xd8'):
+        scans = content.count(b'\xff\xda')
+        if width * height * scans > _MAX_DECODED:
+            raise ValueError(f'{path} has {scans} scans of {width} × {height} pixels')
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:

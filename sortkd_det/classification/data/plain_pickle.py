@@ -4,7 +4,7 @@
 nothing; those below build plain values, the three globals that NumPy pickles
 an array with are recognised by name and never called, and anything else is an
 error. What is built is never larger than what stands in the file, give or take
-a factor for Python's objects.
+a factor for Python's objects, whose number is bounded.
 """
 
 import enum
@@ -45,6 +45,7 @@ _GLOBALS = {
     ('numpy', 'dtype'): _Numpy.DTYPE,
 }
 _MAX_LENGTH = 2**40
+_MAX_OPCODES = 2**21  # ten times CIFAR's; one of a single byte can take 70 bytes of memory
 _UINT8_NAMES = ('u1', '|u1', 'uint8')
 
 _INTEGERS = frozenset({'INT', 'LONG', 'BININT', 'BININT1', 'BININT2', 'LONG1', 'LONG4'})
@@ -115,7 +116,10 @@ def _run(content: bytes) -> Any:
         del stack[start:]
         return items
 
-    for opcode, argument, position in pickletools.genops(io.BytesIO(content)):
+    opcodes = pickletools.genops(io.BytesIO(content))
+    for number, (opcode, argument, position) in enumerate(opcodes):
+        if number == _MAX_OPCODES:
+            raise ValueError(f'it has more than {_MAX_OPCODES} instructions')
         match opcode.name:
             case literal if literal in _LITERALS:
                 stack.append(argument)
