@@ -138,7 +138,7 @@ class Reproduction:
             result = json.loads(path.read_text())
             found, expected = result['options'], self._options()
             float(result['metrics'][_METRIC])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(
                 f'{path} holds no result of this tool ({error!r}); delete it to have it run anew'
             ) from error

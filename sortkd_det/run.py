@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import errno
+import logging
 import os
 import re
 import sys
@@ -16,8 +17,10 @@ from typing import Any
 # MMEngine imports pkg_resources for each `mmdet::` base file and is told off each time.
 warnings.filterwarnings('ignore', message='pkg_resources is deprecated')
 
+import cv2  # noqa: E402
 import torch  # noqa: E402
 from mmengine.config import Config, DictAction  # noqa: E402
+from mmengine.logging import MMLogger  # noqa: E402
 from mmengine.registry import RUNNERS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
@@ -40,8 +43,9 @@ _VARIABLES = ('teacher', 'method', 'pairs', 'pair')
 _DISTILL_HOOK = 'DistillHook'
 # What a user can mend. Others are mistakes of the program, which a traceback serves better.
 _MENDABLE = (
+    ArithmeticError,
     AssertionError,
-    FloatingPointError,
+    cv2.error,  # an image that OpenCV refuses
     ImportError,
     KeyError,
     OSError,
@@ -370,8 +374,24 @@ def run_tool(main: Callable[[argparse.Namespace], None], parser: argparse.Argume
         message = _explain(error)
         if args.debug or ' ' not in message:  # a bare key is no explanation
             raise
-        print(f'\nerror: {message} (--debug shows the traceback)', file=sys.stderr)
+        log = _log_traceback(error)
+        place = f'the traceback is in {log}' if log else '--debug shows the traceback'
+        print(f'\nerror: {message} ({place})', file=sys.stderr)
         sys.exit(1)
+
+
+def _log_traceback(error: Exception) -> str | None:
+    """Keep a traceback that may have taken days to come up; the path of the log, or None."""
+    logger = MMLogger.get_current_instance()
+    details = (type(error), error, error.__traceback__)
+    record = logger.makeRecord(
+        logger.name, logging.ERROR, __file__, 0, 'this ended the run', (), details
+    )
+    for handler in logger.handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(record)
+            return os.path.relpath(handler.baseFilename)
+    return None
 
 
 def _explain(error: Exception) -> str:

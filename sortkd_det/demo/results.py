@@ -40,7 +40,7 @@ class Results:
             try:
                 self.data = json.loads(path.read_text(encoding='utf-8'))
                 self.data['steps'].items()
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 raise DemoError(
                     f'{path} holds no results of the demo ({error!r}); delete it to have its '
                     'steps tested anew, what they trained is kept'
@@ -113,7 +113,7 @@ class StepSettings:
             return f'{folder} holds a training that is not of the demo' if foreign else None
         try:
             old = json.loads(self.path.read_text(encoding='utf-8'))
-        except ValueError:
+        except (ValueError, RecursionError):
             return f'{self.path} is damaged'
         changes = changed_settings(old, self.settings)
         if not changes:

@@ -105,6 +105,16 @@ def _check_dataset(config: dict, training: bool) -> None:
             f'{absent[:8]}; the file has {sorted(names)[:12]}. Set metainfo.classes of '
             "the data sets, and the heads' num_classes, to what the file holds"
         )
+    numbered = [name for name in names if name in wanted]
+    if numbered != list(wanted):
+        index = next(i for i, name in enumerate(wanted) if name != numbered[i])
+        raise ValueError(
+            f'{path} lists its categories in another order than the config its classes: number '
+            f'{index} is {numbered[index]!r} in the file and {wanted[index]!r} in the config. '
+            "MMDetection numbers labels in the file's order, so names, and a teacher's classes, "
+            'would be mixed up: set metainfo.classes in the order of the file, or reorder its '
+            '"categories"'
+        )
     if not _count_usable_boxes(data, path, wanted) and training:
         raise ValueError(
             f'empty training set: {path} has {len(data["images"])} images and '

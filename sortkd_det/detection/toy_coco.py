@@ -200,7 +200,7 @@ def _check_existing(root: Path, marker: dict) -> None:
         raise ValueError(f'{root} is not a toy data set: it holds no {MARKER_NAME}. {advice}')
     try:
         found = json.loads(marker_path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f'{marker_path} is not valid JSON. {advice}') from error
     if found != marker:
         raise ValueError(

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from mmengine.dataset import BaseDataset
+from mmengine.dist import all_reduce, get_world_size
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -294,12 +295,15 @@ def _test_teacher(teacher: Teacher, runner: Runner, num_images: int) -> None:
                     loader.dataset.get_data_info(index)['img_id']
                     for index in range(len(loader.dataset))
                 ]
-        tested = 0
+        tested, wanted = 0, num_images / get_world_size()
         for data in loader:
-            if tested >= num_images:
+            if tested >= wanted:
                 break
             evaluator.process(data_samples=teacher.model.test_step(data), data_batch=data)
             tested += len(data['inputs'])
+        total = torch.tensor(tested)
+        all_reduce(total, op='sum')
+        tested = min(total.item(), len(loader.dataset))  # samplers repeat images for equal shares
         metrics = evaluator.evaluate(tested)
     shown = ', '.join(f'{name} {value:.3f}' for name, value in metrics.items())
     runner.logger.info(f'teacher on {tested} images of the validation set: {shown}')

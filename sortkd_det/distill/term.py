@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from mmengine.dist import all_reduce
+from mmengine.dist import all_reduce, get_world_size
 from torch import Tensor, nn
 
 from sortkd_det.functional import (
@@ -170,12 +170,12 @@ class Term(nn.Module):
         if self.loss_rows == 'foreground' and pairs.background is not None:
             weight = weight * (pairs.labels != pairs.background)
         counted = (weight > 0).sum().to(torch.float32)
-        all_reduce(counted, op='mean')
+        all_reduce(counted, op='sum')
         if self.confidence_quantile is not None and len(weight):
             confidence = pairs.teacher.float().softmax(1).amax(1)
             among = confidence.masked_fill(weight <= 0, torch.nan)
             weight = weight * (confidence <= among.nanquantile(self.confidence_quantile))
-        return weight, counted.clamp(min=1.0)
+        return weight, counted.clamp(min=1.0) / get_world_size()
 
 
 def _build_processors(configs: Sequence[Any], name: str) -> list[Any]:

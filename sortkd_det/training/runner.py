@@ -11,17 +11,17 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.dist import all_reduce, get_world_size, is_main_process
+from mmengine.dist import all_reduce, broadcast, get_world_size, is_main_process
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from torch import nn, tensor
+from torch import device, nn, tensor
 from torch.utils.data import DataLoader
 
 from sortkd_det.distill import load_checkpoint
@@ -113,6 +113,7 @@ class ResumableRunner(Runner):
             hooks['checkpoint'] = {**hook, 'type': 'sortkd_det.SafeCheckpointHook'}
         super().register_default_hooks(hooks)
         self.register_hook(StopHook())
+        self.register_hook(ShareBuffersHook())
 
     def register_hooks(self, default_hooks: dict | None = None, custom_hooks: Any = None) -> None:
         """Register the config's hooks; a :class:`NonFiniteHook` if none is among them."""
@@ -261,7 +262,7 @@ class StopHook(Hook):
     """Saves and leaves after SIGTERM; :class:`ResumableRunner` adds it to every run.
 
     One process leaves after the current iteration, in training as in
-    validation; several agree on one every ``interval`` training iterations. Where
+    validation; several agree on one every ``interval`` iterations. Where
     gradients are accumulated, the last of a group is waited for.
 
     Args:
@@ -269,6 +270,8 @@ class StopHook(Hook):
     """
 
     priority = 'LOWEST'
+
+    _shared_val_iters = 0  # iterations of a validation that every process has
 
     def __init__(self, interval: int = 10) -> None:
         self.interval = interval
@@ -280,20 +283,38 @@ class StopHook(Hook):
         wrapper = runner.optim_wrapper
         if getattr(wrapper, '_inner_count', 0) % getattr(wrapper, '_accumulative_counts', 1):
             return
-        stop = runner.stop_asked
-        if get_world_size() > 1:
-            if (runner.iter + 1) % self.interval:
-                return
-            asked = tensor(float(stop), device=next(runner.model.parameters()).device)
-            all_reduce(asked, op='max')
-            stop = bool(asked)
-        if stop:
+        if self._all_agree(runner, runner.iter + 1):
             self._leave(runner, runner.iter + 1)
 
-    def after_val_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Learn how long the shortest validation among the processes is."""
+        if get_world_size() > 1:
+            length = tensor(len(runner.val_dataloader), device=_device(runner))
+            all_reduce(length, op='min')
+            self._shared_val_iters = length.item()
+
+    def after_val_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Sequence | None = None,
+    ) -> None:
         """Leave, if that was asked; a resumed run validates anew."""
-        if runner.stop_asked:
+        if get_world_size() > 1 and batch_idx >= self._shared_val_iters:
+            return
+        if self._all_agree(runner, batch_idx + 1):
             self._leave(runner, runner.iter)
+
+    def _all_agree(self, runner: Runner, iteration: int) -> bool:
+        """Whether to leave now; of several processes all hear it if one was asked."""
+        if get_world_size() == 1:
+            return runner.stop_asked
+        if iteration % self.interval:
+            return False
+        asked = tensor(float(runner.stop_asked), device=_device(runner))
+        all_reduce(asked, op='max')
+        return bool(asked)
 
     def _leave(self, runner: Runner, iteration: int) -> None:
         name = f'stopped_iter_{iteration}.pth'
@@ -308,6 +329,29 @@ class StopHook(Hook):
             f'SIGTERM: stopped after iteration {iteration}, saved {path}; go on with --resume'
         )
         raise SystemExit(EXIT_STOPPED)
+
+
+@HOOKS.register_module()
+class ShareBuffersHook(Hook):
+    """Validates the model that is saved; :class:`ResumableRunner` adds it to every run.
+
+    Each of several processes has batch norm statistics of its own, and the
+    checkpoints hold those of the first: before a validation all take them over.
+    Hooks that average statistics (MMDetection's ``SyncNormHook``), or swap an
+    averaged model in, come first.
+    """
+
+    priority = 'VERY_LOW'
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Take over the first process's buffers."""
+        if get_world_size() > 1:
+            for buffer in runner.model.buffers():
+                broadcast(buffer)
+
+
+def _device(runner: Runner) -> device:
+    return next(runner.model.parameters()).device
 
 
 def note_last_checkpoint(work_dir: str, path: str) -> None:

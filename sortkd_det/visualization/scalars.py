@@ -56,7 +56,7 @@ def read_scalars(work_dir: str | Path) -> RunScalars:
 def _parse(line: str) -> dict[str, Any] | None:
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return entry if isinstance(entry, dict) else None
 

@@ -352,9 +352,6 @@ def test_a_process_without_objects_holds_nobody_up(results):
     assert learned(without['gradients'][0])
 
 
-@pytest.mark.xfail(
-    strict=True, reason='the number of rows is clamped after the average, not before'
-)
 def test_less_foreground_than_processes_has_the_gradients_of_one_process(results):
     (one,) = results['one object', 1]
     assert_equal_gradients(results['one object', 2], one, steps=2)
@@ -382,7 +379,6 @@ def test_average_precision_of_uneven_batches_is_that_of_one_process(results, pro
         assert process['metrics'] == one['metrics']
 
 
-@pytest.mark.xfail(strict=True, reason='each process validates with its own statistics of BN')
 def test_the_validation_is_of_the_model_that_is_saved(results, folder):
     """Each process has its own statistics of batch norm; the first one's are saved."""
     (log,) = (folder / 'whole/2').glob('*/vis_data/scalars.json')
@@ -392,7 +388,6 @@ def test_the_validation_is_of_the_model_that_is_saved(results, folder):
     assert validated['confidence/mean'] == pytest.approx(saved['metrics']['confidence/mean'])
 
 
-@pytest.mark.xfail(strict=True, reason='the results are cut to those of one process')
 def test_the_teacher_is_tested_on_as_many_images_as_in_one_process(results, folder):
     found = []
     for processes in (1, 2):
@@ -535,7 +530,6 @@ def test_a_resumed_run_that_first_validates_does_not_hang(pictures, teacher_weig
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason='in a validation each process leaves by itself')
 def test_a_signal_to_one_process_that_validates_loses_nothing(pictures, teacher_weights, tmp_path):
     cfg = classifier(pictures, teacher_weights)
     cfg.train_cfg.val_begin = 1
