@@ -390,7 +390,7 @@ def _log_traceback(error: Exception) -> str | None:
     for handler in logger.handlers:
         if isinstance(handler, logging.FileHandler):
             handler.handle(record)
-            return os.path.relpath(handler.baseFilename)
+            return min(handler.baseFilename, os.path.relpath(handler.baseFilename), key=len)
     return None
 
 

@@ -23,6 +23,14 @@ _WHOLE = {
     **{f'{split}_dataloader.batch_size': 1 for split in _SPLITS},
     **{f'{split}_dataloader.num_workers': 0 for split in _SPLITS},
 }
+# Groups of settings, and lists of them.
+_GROUPS = (
+    'env_cfg',
+    'default_hooks',
+    'randomness',
+    *(f'{split}_dataloader.{part}' for split in _SPLITS for part in ('dataset', 'sampler')),
+)
+_LISTS = ('custom_hooks',)
 _RATE = 'optim_wrapper.optimizer.lr'
 # Types that MMEngine looks up without a word on those that it does not find.
 _TYPES = {
@@ -38,8 +46,16 @@ def check_settings(cfg: Config) -> None:
 
     Raises:
         KeyError: an unknown optimizer or ``collate_fn``.
-        TypeError, ValueError: a number out of its range.
+        TypeError, ValueError: a number out of its range; something else where a dict or a
+            list belongs.
     """
+    for name, kinds, expected in (
+        *((name, Mapping, 'settings in a dict') for name in _GROUPS),
+        *((name, list | tuple, 'a list of hooks') for name in _LISTS),
+    ):
+        value = _setting(cfg, name)
+        if not isinstance(value, kinds | None):
+            raise TypeError(f'{name} must be {expected}, got {value!r:.100}')
     for name, minimum in _WHOLE.items():
         value = _setting(cfg, name)
         if value is not None:

@@ -147,6 +147,30 @@ workers below 0
     {ALONE} train_dataloader.num_workers=-1
     ValueError: train_dataloader.num_workers must be at least 0, got -1
 
+a number where hooks belong
+    {ALONE} custom_hooks=5
+    TypeError: custom_hooks must be a list of hooks, got 5
+
+a number where settings belong
+    {ALONE} env_cfg=5
+    TypeError: env_cfg must be settings in a dict, got 5
+
+a name where a data set belongs
+    {ALONE} train_dataloader.dataset=CIFAR
+    TypeError: train_dataloader.dataset must be settings in a dict, got 'CIFAR'
+
+a number beyond all meaning
+    {ALONE} train_cfg.max_epochs=99999999999999999999999
+    OverflowError: too large
+
+a classifier without what prepares its images
+    {ALONE} model.data_preprocessor=None
+    TypeError: a batch for cifar/resnet8 must be ... got ['epoch', ...; ... sortkd_det.ImagePrep
+
+the best by a metric that is not there
+    {ALONE} default_hooks.checkpoint.save_best=top1 default_hooks.checkpoint.save_last=False
+    ValueError: save_best='top1' is none of the metrics of the validation: accuracy/top1, ...; name one
+
 a seed below 0
     {ALONE} randomness.seed=-1
     ValueError: randomness.seed must be at least 0, got -1
@@ -537,6 +561,14 @@ no list of boxes
 classes that are not there
     {DETECTOR} --data-root {fewer_categories}
     ValueError: 2 of the 12 classes of the config are not in ... ['circle', 'ellipse']; ... Set
+
+one class, in brackets that make no tuple
+    {DETECTOR} train_dataloader.dataset.metainfo.classes=circle
+    ValueError: classes is the text 'circle'; expected a tuple of names, ('circle',) for one
+
+a class twice
+    {DETECTOR} train_dataloader.dataset.metainfo.classes=['circle','star','circle']
+    ValueError: metainfo.classes names ['circle'] more than once
 
 categories in another order than the classes
     {DETECTOR} --data-root {other_order}

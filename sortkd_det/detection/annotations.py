@@ -13,6 +13,7 @@ from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 from mmdet.utils import register_all_modules, setup_cache_size_limit_of_dynamo
 from mmengine.config import Config
+from mmengine.fileio import list_from_file
 
 _KEYS = ('images', 'annotations', 'categories')
 _PICKLES = ('.pkl', '.pickle')
@@ -95,9 +96,7 @@ def _check_dataset(config: dict, training: bool) -> None:
         )
     data = _read_coco(path)
     names = [category['name'] for category in data['categories']]
-    wanted = (config.get('metainfo') or {}).get('classes') or DATASETS.get(config['type']).METAINFO[
-        'classes'
-    ]
+    wanted = _class_names(config)
     absent = [name for name in wanted if name not in names]
     if absent:
         raise ValueError(
@@ -106,7 +105,7 @@ def _check_dataset(config: dict, training: bool) -> None:
             "the data sets, and the heads' num_classes, to what the file holds"
         )
     numbered = [name for name in names if name in wanted]
-    if numbered != list(wanted):
+    if numbered != wanted:
         index = next(i for i, name in enumerate(wanted) if name != numbered[i])
         raise ValueError(
             f'{path} lists its categories in another order than the config its classes: number '
@@ -123,6 +122,24 @@ def _check_dataset(config: dict, training: bool) -> None:
         )
     folder = os.path.join(root, (config.get('data_prefix') or {}).get('img') or '')
     _check_images([image['file_name'] for image in data['images']], folder, root, path)
+
+
+def _class_names(config: dict) -> list[str]:
+    """The classes that a data set's config names, as MMEngine reads them."""
+    names = (config.get('metainfo') or {}).get('classes')
+    if names is None:
+        names = DATASETS.get(config['type']).METAINFO['classes']
+    if isinstance(names, str):
+        if not os.path.isfile(names):
+            raise ValueError(
+                f'metainfo.classes is the text {names!r}; expected a tuple of names, '
+                f'({names!r},) for one, or the path of a file with one name a line'
+            )
+        names = list_from_file(names)
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise ValueError(f'metainfo.classes names {twice[:8]} more than once: {list(names)}')
+    return list(names)
 
 
 def _read_coco(path: str) -> dict:

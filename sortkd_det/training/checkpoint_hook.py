@@ -92,6 +92,13 @@ class SafeCheckpointHook(CheckpointHook):
         # of it, and it is removed here, once the better one and the record of it are saved.
         if not self.save_best:
             return
+        unknown = [key for key in self.key_indicators if key not in metrics and key != 'auto']
+        if metrics and unknown:
+            saved = f', and go on from {self.last_ckpt} with --resume' if self.last_ckpt else ''
+            raise ValueError(
+                f'default_hooks.checkpoint.save_best={unknown[0]!r} is none of the metrics of the '
+                f'validation: {", ".join(metrics)}; name one of these{saved}'
+            )
         hub = runner.message_hub
         before = self._best()
         info = {key: hub.get_info(key) for key in hub.runtime_info if key.startswith('best_')}

@@ -110,6 +110,17 @@ class Classifier(BaseModel):
         logits = self._checked_logits(inputs)
         return logits if mode == 'tensor' else [{**(data_samples or {}), 'logits': logits}]
 
+    def _run_forward(self, data: Any, mode: str) -> Any:
+        """What MMEngine's steps call, with what the data preprocessor gave."""
+        if not isinstance(data, dict) or not {'inputs'} <= set(data) <= {'inputs', 'data_samples'}:
+            found = sorted(data) if isinstance(data, dict) else type(data).__name__
+            raise TypeError(
+                f'a batch for {type(self).__name__} must be a dict of inputs and data_samples, got '
+                f'{found}; for the data sets of this package set model.data_preprocessor to '
+                'dict(type="sortkd_det.ImagePreprocessor", mean=…, std=…)'
+            )
+        return super()._run_forward(data, mode)
+
     def _checked_logits(self, images: Tensor) -> Tensor:
         """:meth:`logits`, and errors that tell what is wrong with the images."""
         if not isinstance(images, Tensor) or not images.is_floating_point():
