@@ -24,6 +24,10 @@ class SafeCheckpointHook(CheckpointHook):
     def before_train(self, runner: Runner) -> None:
         """Take up the record of a resumed run."""
         super().before_train(runner)
+        name = Path(runner.message_hub.runtime_info.get('last_ckpt', '')).name
+        path = self.file_backend.join_path(self.out_dir, name)
+        if name and self.file_backend.isfile(path):
+            self.last_ckpt = path  # MMEngine's saves it anew with the record of a better score
         if is_main_process() and Path(self.out_dir).is_dir():
             for left in Path(self.out_dir).glob('.*.partial'):  # of a run that was killed
                 left.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
+from sortkd_det.distill import load_checkpoint
 from sortkd_det.training import SafeCheckpointHook, newest_checkpoint
 from sortkd_det.training import runner as runner_module
 
@@ -33,7 +34,12 @@ def ending(runner):
     """All that a run ends with."""
     method = next(hook.method for hook in runner.hooks if type(hook).__name__ == 'DistillHook')
     hub = runner.message_hub
+    newest = load_checkpoint(newest_checkpoint(runner.work_dir))
     return {
+        'recorded': {
+            'iter': newest['meta']['iter'],
+            'best': newest['message_hub']['runtime_info'].get('best_score'),
+        },
         'losses': {
             name: history.data[0].tolist()
             for name, history in hub.log_scalars.items()

@@ -132,7 +132,12 @@ class ImageFolder(ClassificationDataset):
             return super().read_images(epoch, indices)
         batch = torch.empty((len(indices), 3, self.size, self.size), dtype=torch.uint8)
         for row, index in zip(batch.numpy(), indices.tolist(), strict=True):
-            image = decode_image(self.path(index))
+            try:
+                image = decode_image(self.path(index))
+            except ValueError as error:
+                raise ValueError(
+                    f'{error}. Mend it, or leave such images out: skip_broken=True'
+                ) from error
             if self.augment:
                 rng = np.random.default_rng((self.seed, epoch, index))
                 image = random_resized_crop(image, self.size, rng)
