@@ -169,7 +169,7 @@ a classifier without what prepares its images
 
 the best by a metric that is not there
     {ALONE} default_hooks.checkpoint.save_best=top1 default_hooks.checkpoint.save_last=False
-    ValueError: save_best='top1' is none of the metrics of the validation: accuracy/top1, ...; name one
+    ValueError: save_best='top1' is none of the metrics of the validation: accuracy/top1, ...
 
 a seed below 0
     {ALONE} randomness.seed=-1
