@@ -197,7 +197,8 @@ def choose_pair(cfg: Config, name: str | None) -> None:
 
 def uses_mmdet(cfg: Config) -> bool:
     """Whether the run is one of MMDetection's; a classifier needs neither it nor mmcv."""
-    return cfg.get('default_scope') == 'mmdet'
+    kind = (cfg.get('model') or {}).get('type')  # a class, in configs of the new style
+    return cfg.get('default_scope') == 'mmdet' or _package_of(kind) == 'mmdet'
 
 
 def prepare(cfg: Config, loaders: tuple[str, ...]) -> None:
@@ -263,7 +264,9 @@ def _first_data_root(cfg: Config) -> str | None:
 def find_distill_hook(cfg: Config) -> dict | None:
     """The entry of ``custom_hooks`` that distils, or None."""
     for hook in cfg.get('custom_hooks') or []:
-        if str(hook.get('type')).split('.')[-1] == _DISTILL_HOOK:
+        kind = hook.get('type')
+        name = kind.__name__ if isinstance(kind, type) else str(kind).split('.')[-1]
+        if name == _DISTILL_HOOK:
             return hook
     return None
 
@@ -300,8 +303,13 @@ def student_config(cfg: Config) -> Config:
     return plain
 
 
-def _is_ours(name: Any) -> bool:
-    return str(name).split('.')[0] == 'sortkd_det'
+def _is_ours(kind: Any) -> bool:
+    return _package_of(kind) == 'sortkd_det'
+
+
+def _package_of(kind: Any) -> str:
+    """The package, or scope, of a type in a config: a name, or a class."""
+    return str(kind.__module__ if isinstance(kind, type) else kind).split('.')[0]
 
 
 def build_runner(cfg: Config, strict: bool = False) -> Runner:
@@ -320,7 +328,12 @@ def build_runner(cfg: Config, strict: bool = False) -> Runner:
     if cfg.launcher != 'none' and not torch.cuda.is_available():
         _start_gloo(cfg)
     make_folder(cfg.work_dir, '--work-dir')
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else ResumableRunner.from_cfg(cfg)
+    if 'runner_type' in cfg:
+        if cfg.get('resume') == 'auto':  # others look into the work dir where nothing is named
+            cfg.resume, cfg.load_from = True, None
+        runner = RUNNERS.build(cfg)
+    else:
+        runner = ResumableRunner.from_cfg(cfg)
     runner.register_hook(PlainCheckpointHook())
     runner.register_hook(FitCheckHook(strict))
     return runner

@@ -11,6 +11,8 @@ from mmengine.registry import FUNCTIONS, OPTIMIZERS, DefaultScope
 from .functional import check_positive, check_whole
 
 _SPLITS = ('train', 'val', 'test')
+# Batch samplers of several sources take a list.
+_BATCH_SIZES = tuple(f'{split}_dataloader.batch_size' for split in _SPLITS)
 # Whole numbers, with the least of each.
 _WHOLE = {
     'train_cfg.max_epochs': 1,
@@ -20,7 +22,7 @@ _WHOLE = {
     'default_hooks.checkpoint.interval': -1,  # never
     'auto_scale_lr.base_batch_size': 1,
     'randomness.seed': 0,
-    **{f'{split}_dataloader.batch_size': 1 for split in _SPLITS},
+    **dict.fromkeys(_BATCH_SIZES, 1),
     **{f'{split}_dataloader.num_workers': 0 for split in _SPLITS},
 }
 # Groups of settings, and lists of them.
@@ -58,8 +60,10 @@ def check_settings(cfg: Config) -> None:
             raise TypeError(f'{name} must be {expected}, got {value!r:.100}')
     for name, minimum in _WHOLE.items():
         value = _setting(cfg, name)
-        if value is not None:
-            check_whole(name, value, minimum)
+        values = value if name in _BATCH_SIZES and isinstance(value, list | tuple) else [value]
+        for number in values:
+            if number is not None:
+                check_whole(name, number, minimum)
     rate = _setting(cfg, _RATE)
     if rate is not None:
         check_positive(_RATE, rate, allow_zero=True)

@@ -21,7 +21,7 @@ from .distill import load_checkpoint
 from .plain_json import write_json
 from .training import newest_checkpoint
 
-_COMPARED = ('state_dict', 'optimizer', 'param_schedulers', 'sortkd_det')
+_COMPARED = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'sortkd_det')
 _LOGGED = re.compile(r'(?:Epoch|Iter)\((train|val)\)\s+\[[^\]]*\](?:\[[^\]]*\])?')
 #: How the moment of a kill is chosen, in turns.
 WHEN = ('at any time', 'while writing a checkpoint', 'at any time, by SIGTERM')

@@ -29,6 +29,23 @@ def figures():
     return look_up
 
 
+@pytest.fixture(scope='session', autouse=True)
+def format_once():
+    """MMEngine formats the config for each checkpoint, which takes longer than the rest of one."""
+    texts = {}
+
+    def pretty_text(config):
+        key = repr(config)
+        if key not in texts:
+            texts[key] = formatted.fget(config)
+        return texts[key]
+
+    formatted = Config.pretty_text
+    Config.pretty_text = property(pretty_text)
+    yield
+    Config.pretty_text = formatted
+
+
 @pytest.fixture(scope='session')
 def toy_data(tmp_path_factory) -> Path:
     """A COCO-format data set of 12 + 6 generated images."""

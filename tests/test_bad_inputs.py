@@ -147,6 +147,10 @@ workers below 0
     {ALONE} train_dataloader.num_workers=-1
     ValueError: train_dataloader.num_workers must be at least 0, got -1
 
+batch sizes of which one is 0
+    {ALONE} train_dataloader.batch_size=[8,0]
+    ValueError: train_dataloader.batch_size must be at least 1, got 0
+
 a number where hooks belong
     {ALONE} custom_hooks=5
     TypeError: custom_hooks must be a list of hooks, got 5

@@ -484,7 +484,7 @@ def test_weights_without_names_or_values_are_refused(weights):
 )
 def test_a_damaged_history_is_named(changes):
     entry = {'log_history': [1.0], 'count_history': [1], 'max_length': 5}
-    with pytest.raises(ValueError, match="the history of 'train/loss' is not two lists"):
+    with pytest.raises(ValueError, match="the history of 'train/loss' is not two rows"):
         restore_history({'log_scalars': {'train/loss': entry | changes}})
 
 
@@ -896,6 +896,25 @@ def check(tmp_path):
         return [str(warning.message) for warning in caught]
 
     return run
+
+
+def test_files_that_mmdetection_reads_otherwise_are_left_to_it(check):
+    from mmdet.datasets import CocoDataset
+
+    panoptic = [{'image_id': 1, 'file_name': '1.png', 'segments_info': [{'id': 3}]}]
+    assert check(coco(annotations=panoptic), type='CocoPanopticDataset') == []
+    unannotated = coco()
+    del unannotated['annotations']  # as COCO's image_info_test-dev2017.json
+    assert check(unannotated, loader='test_dataloader') == []
+    with pytest.raises(ValueError, match='no list under annotations'):
+        check(unannotated)
+    # A data set whose own classes are those of its file; a class in place of its name.
+    assert check(coco(), loader='test_dataloader', type='V3DetDataset', metainfo=None) == []
+    with pytest.raises(ValueError, match='78 of the 80 classes of the config are not in'):
+        check(coco(), type=CocoDataset, metainfo=None)
+    with pytest.raises(ValueError, match='is not JSON'):
+        check('{', backend_args=dict(backend='local'))
+    check('{', backend_args=dict(backend='petrel'))
 
 
 def test_sound_annotations_pass_without_a_warning(check):

@@ -76,12 +76,19 @@ def _coco_datasets(config: Any) -> list[dict]:
         return [found for inner in config['datasets'] for found in _coco_datasets(inner)]
     if 'dataset' in config:
         return _coco_datasets(config['dataset'])
-    kind = config.get('type')
-    cls = DATASETS.get(kind) if isinstance(kind, str) else kind
-    if not isinstance(cls, type) or not issubclass(cls, CocoDataset) or config.get('backend_args'):
+    cls = _class_of(config)
+    backend = (config.get('backend_args') or {}).get('backend', 'local')
+    if not isinstance(cls, type) or not issubclass(cls, CocoDataset) or backend != 'local':
         return []
-    # A subclass that reads its file in another way (LVIS) is left to itself.
-    return [config] if cls.load_data_list is CocoDataset.load_data_list else []
+    # Subclasses that read their file in another way (LVIS, panoptic) are left to themselves.
+    ways = ('load_data_list', 'parse_data_info')
+    same = all(getattr(cls, way) is getattr(CocoDataset, way) for way in ways)
+    return [config] if same else []
+
+
+def _class_of(config: dict) -> Any:
+    kind = config.get('type')
+    return DATASETS.get(kind) if isinstance(kind, str) else kind
 
 
 def _check_dataset(config: dict, training: bool) -> None:
@@ -94,9 +101,9 @@ def _check_dataset(config: dict, training: bool) -> None:
             f'annotation file {path} does not exist; --data-root DIR names the folder of the data '
             f'set (now {root or "not set"})'
         )
-    data = _read_coco(path)
+    data = _read_coco(path, training)
     names = [category['name'] for category in data['categories']]
-    wanted = _class_names(config)
+    wanted = _class_names(config) or names
     absent = [name for name in wanted if name not in names]
     if absent:
         raise ValueError(
@@ -125,10 +132,12 @@ def _check_dataset(config: dict, training: bool) -> None:
 
 
 def _class_names(config: dict) -> list[str]:
-    """The classes that a data set's config names, as MMEngine reads them."""
+    """The classes that a data set's config, or its type, names, as MMEngine reads them."""
     names = (config.get('metainfo') or {}).get('classes')
     if names is None:
-        names = DATASETS.get(config['type']).METAINFO['classes']
+        names = _class_of(config).METAINFO.get('classes')
+    if names is None:
+        return []
     if isinstance(names, str):
         if not os.path.isfile(names):
             raise ValueError(
@@ -142,13 +151,18 @@ def _class_names(config: dict) -> list[str]:
     return list(names)
 
 
-def _read_coco(path: str) -> dict:
-    """Read a COCO file whose entries are complete and whose ids differ."""
+def _read_coco(path: str, training: bool) -> dict:
+    """Read a COCO file whose entries are complete and whose ids differ.
+
+    One to test on may lack the annotations, as COCO's own test files do.
+    """
     try:
         with open(path, encoding='utf-8') as file:
             data = json.load(file)
     except (ValueError, RecursionError) as error:
         raise ValueError(f'{path} is not JSON ({error}); expected COCO annotations') from error
+    if not training and isinstance(data, dict):
+        data.setdefault('annotations', [])
     absent = [k for k in _KEYS if not isinstance(data, dict) or not isinstance(data.get(k), list)]
     if absent:
         raise ValueError(

@@ -8,8 +8,9 @@ import re
 import reprlib
 import struct
 import uuid
+import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from numbers import Integral
 from typing import Any
 from urllib.parse import urlparse
@@ -25,6 +26,8 @@ from mmengine.runner.checkpoint import get_external_models
 
 from .inspector import HISTORY_STATISTICS, RefusedObjectError, inspect_checkpoint
 
+# What a checkpoint may hold as it is, beside dicts, lists, tuples and sets.
+_PLAIN = (torch.Tensor, str, bytes, int, float, complex, type(None), torch.Size, torch.dtype)
 _HISTORY_FIELDS = {'log_history', 'count_history', 'max_length'}
 
 _MAX_DOWNLOAD = 2**34  # bytes
@@ -171,6 +174,10 @@ def _check_entries(checkpoint: Mapping, path: str) -> None:
         kept = hub['runtime_info'].get('keep_ckpt_ids', [])
         are_steps = isinstance(kept, list) and all(isinstance(step, int) for step in kept)
         expect(are_steps, 'message_hub.runtime_info.keep_ckpt_ids', kept, 'a list of steps')
+        progress = hub['runtime_info'].get('batches_of_epoch', (0, 0))
+        are_two = isinstance(progress, list | tuple) and len(progress) == 2
+        are_two = are_two and all(isinstance(number, int) for number in progress)
+        expect(are_two, 'message_hub.runtime_info.batches_of_epoch', progress, 'two numbers')
         _forget_foreign_files(hub['runtime_info'], path)
 
 
@@ -207,29 +214,44 @@ def weights_of(checkpoint: Mapping, filename: str) -> dict[str, torch.Tensor]:
 def to_plain(value: Any) -> Any:
     """Copy of ``value`` in which only tensors and plain types are left.
 
-    ``HistoryBuffer`` becomes a dict of lists and numbers, numpy arrays and
-    scalars become lists and numbers; :func:`restore_history` undoes the first.
+    ``HistoryBuffer`` becomes a dict of tensors and a number, which
+    :func:`restore_history` undoes; numpy arrays and scalars become lists and
+    numbers. Entries of dicts that are functions (a schedule's shape) are left out, as
+    are objects of other kinds, with a warning: no checkpoint with them could be
+    read again.
     """
     if isinstance(value, HistoryBuffer):
         log_history, count_history = value.data
         return {
-            'log_history': log_history.tolist(),
-            'count_history': count_history.tolist(),
+            'log_history': torch.from_numpy(log_history.astype(np.float64)),
+            'count_history': torch.from_numpy(count_history.astype(np.int64)),
             'max_length': value.max_length,
         }
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
-    if type(value) in (list, tuple, set):
-        return type(value)(to_plain(item) for item in value)
-    if isinstance(value, Mapping) and not isinstance(value, torch.nn.Module):
+    if isinstance(value, _PLAIN):
+        return value
+    if isinstance(value, list | tuple | set):
+        kind = next(kind for kind in (list, tuple, set) if isinstance(value, kind))
+        return kind(to_plain(item) for item in value)
+    if isinstance(value, Mapping):
         # An OrderedDict of weights carries its versions in an attribute.
-        plain = {to_plain(key): to_plain(item) for key, item in value.items()}
+        plain = {
+            to_plain(key): to_plain(item)
+            for key, item in value.items()
+            if not isinstance(item, Callable)
+        }
         if hasattr(value, '_metadata'):
             ordered = type(value)(plain)
             ordered._metadata = value._metadata
             return ordered
         return plain
-    return value
+    warnings.warn(
+        f'checkpoints are written without an entry of {type(value).__qualname__}, which is neither '
+        'a tensor nor a plain type; a resumed run begins it anew',
+        stacklevel=2,
+    )
+    return None
 
 
 def restore_history(message_hub: dict) -> None:
@@ -241,22 +263,28 @@ def restore_history(message_hub: dict) -> None:
     scalars = message_hub.get('log_scalars', {})
     for name, history in scalars.items():
         if isinstance(history, Mapping) and set(history) == _HISTORY_FIELDS:
-            _check_history(name, **history)
-            scalars[name] = HistoryBuffer(**history)
+            values, counts = (_numbers(history[key]) for key in ('log_history', 'count_history'))
+            length = history['max_length']
+            if (
+                values is None
+                or counts is None
+                or len(values) != len(counts)
+                or not (isinstance(length, int) and length > 0)
+            ):
+                raise ValueError(
+                    f'the checkpoint is damaged: the history of {name!r} is not two rows of '
+                    'numbers of one length, and the most that they may have'
+                )
+            scalars[name] = HistoryBuffer(values, counts, length)
 
 
-def _check_history(name: str, log_history: Any, count_history: Any, max_length: Any) -> None:
-    lists = (log_history, count_history)
-    if (
-        not all(isinstance(values, list) for values in lists)
-        or not all(isinstance(value, int | float) for values in lists for value in values)
-        or len(log_history) != len(count_history)
-        or not (isinstance(max_length, int) and max_length > 0)
-    ):
-        raise ValueError(
-            f'the checkpoint is damaged: the history of {name!r} is not two lists of numbers of '
-            'one length, and the most that they may have'
-        )
+def _numbers(values: Any) -> np.ndarray | None:
+    """A tensor of one dimension, or a list of numbers, as an array; None: it is neither."""
+    if isinstance(values, torch.Tensor) and values.dim() == 1 and not values.is_complex():
+        return values.cpu().numpy()
+    if isinstance(values, list) and all(isinstance(value, int | float) for value in values):
+        return np.array(values)
+    return None
 
 
 def _local_path(filename: str) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from mmengine.dist import all_reduce, broadcast, get_world_size
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import nn
 
 
@@ -19,6 +19,9 @@ class LearnedParameters:
     Args:
         method: whose parameters they are.
         optim_wrapper: the run's, already built.
+
+    Raises:
+        TypeError: the method learns, and the run has several optimizers.
     """
 
     def __init__(self, method: nn.Module, optim_wrapper: OptimWrapper) -> None:
@@ -26,6 +29,12 @@ class LearnedParameters:
         self.parameters = [p for p in method.parameters() if p.requires_grad]
         if not self.parameters:
             return
+        if isinstance(optim_wrapper, OptimWrapperDict):
+            raise TypeError(
+                'the method learns parameters (a temperature) in the optimizer of the student, and '
+                f'this run has {len(optim_wrapper)}: {", ".join(optim_wrapper)}; expected one '
+                'optimizer, or a fixed temperature'
+            )
         self.optimizer = optim_wrapper.optimizer
         first = self.optimizer.param_groups[0]
         group = {key: value for key, value in first.items() if key != 'params'}

@@ -1,5 +1,6 @@
 """Batches that know when they are: the seed of each sample, and where a resumed run goes on."""
 
+import itertools
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -59,7 +60,7 @@ class SeededBatchSampler(Sampler):
     Args:
         sampler: of indices. Its attribute ``epoch`` is the moment of its batches;
             where it has none, as an infinite one, the batch's number is.
-        batch_size: of each process.
+        batch_size: of each process; several, where the batch sampler takes them.
         batch_sampler: how batches are made: ``dict(type='AspectRatioBatchSampler')``;
             None: one after the other.
         drop_last: leave an incomplete last batch out.
@@ -76,12 +77,13 @@ class SeededBatchSampler(Sampler):
     def __init__(
         self,
         sampler: Sampler,
-        batch_size: int,
+        batch_size: int | Sequence[int],
         batch_sampler: Mapping[str, Any] | None = None,
         drop_last: bool = False,
         seed: int | None = None,
     ) -> None:
-        check_whole('batch_size', batch_size)
+        for size in batch_size if isinstance(batch_size, list | tuple) else [batch_size]:
+            check_whole('batch_size', size)
         if batch_sampler is None:
             self.batches = BatchSampler(sampler, batch_size, drop_last)
         else:
@@ -101,7 +103,13 @@ class SeededBatchSampler(Sampler):
 
     def __iter__(self) -> Iterator[SeededBatch]:
         start, self.start = self.start, 0
-        for number, indices in enumerate(self.batches):
+        batches = iter(self.batches)
+        for number in itertools.count():
+            if not self.is_finite:  # some draw from the global generators, batch by batch
+                seed_generators(self.seed, number)
+            indices = next(batches, None)
+            if indices is None:
+                return
             if number >= start:
                 moment = self.sampler.epoch if self.is_finite else number
                 yield SeededBatch(indices, moment, self.seed)

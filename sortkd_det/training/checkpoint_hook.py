@@ -21,6 +21,8 @@ class SafeCheckpointHook(CheckpointHook):
     earlier ones stay, training goes on, and the next interval tries again.
     """
 
+    _lost: OSError | None = None  # why the newest checkpoint could not be written
+
     def before_train(self, runner: Runner) -> None:
         """Take up the record of a resumed run."""
         super().before_train(runner)
@@ -31,6 +33,20 @@ class SafeCheckpointHook(CheckpointHook):
         if is_main_process() and Path(self.out_dir).is_dir():
             for left in Path(self.out_dir).glob('.*.partial'):  # of a run that was killed
                 left.unlink(missing_ok=True)
+
+    def after_train(self, runner: Runner) -> None:
+        """Publish, where that is asked for.
+
+        Raises:
+            OSError: the last checkpoint of the run could not be written.
+        """
+        if self._lost is not None:
+            raise OSError(
+                f'the run is over and its last checkpoint was lost: {self._lost}. '
+                + (f'{self.last_ckpt} is the newest; m' if self.last_ckpt else 'M')
+                + 'ake room and go on with --resume'
+            )
+        super().after_train(runner)
 
     def after_val_epoch(self, runner: Runner, metrics: dict) -> None:
         """Save what is best; note for a resumed run that this iteration is validated."""
@@ -62,9 +78,10 @@ class SafeCheckpointHook(CheckpointHook):
                 **self.args,
             )
         except OSError as error:
+            self._lost = error
             runner.logger.error(
-                f'{error}; {last or "no earlier checkpoint"} stays, training goes on, and the '
-                'next interval tries again'
+                f'{error}; {f"{last} stays" if last else "there is no earlier one"}, training goes '
+                'on, and the next interval tries again'
             )
             if self.max_keep_ckpts > 0:
                 hub.update_info('keep_ckpt_ids', before)
@@ -74,6 +91,7 @@ class SafeCheckpointHook(CheckpointHook):
                 hub.update_info('stopped_ckpt', stopped)
             return
         self.last_ckpt = path
+        self._lost = None
         if not is_main_process():
             if self.max_keep_ckpts > 0:
                 self.keep_ckpt_ids.clear()

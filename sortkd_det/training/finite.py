@@ -1,13 +1,14 @@
 """Losses and gradients that are not finite: seen before the optimizer takes them in."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from mmengine.dist import all_reduce, get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.optim import OptimWrapperDict
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
@@ -22,8 +23,9 @@ SKIPPED = 'skipped_steps'
 class NonFiniteHook(Hook):
     """Looks at the losses and gradients of every step, before the optimizer does.
 
-    It is asked by the optimizer itself, so under AMP only for steps that the
-    gradient scaler does not leave out on its own account.
+    It is asked by the optimizer itself, so under AMP gradients that overflow are
+    left to the gradient scaler; a loss that is not finite is not. Where gradients
+    are accumulated, the step is that of the whole group of iterations.
     :class:`ResumableRunner` adds it to every run.
 
     Args:
@@ -43,8 +45,8 @@ class NonFiniteHook(Hook):
             raise ValueError(f"action must be 'stop' or 'skip', got {action!r}")
         self.action = action
         self._handles: list = []
-        self._losses: dict[str, Tensor] = {}
-        self._batch: Any = None
+        self._group: list[_Iteration] = []  # whose gradients the next step takes
+        self._left_out = False
 
     def before_train(self, runner: Runner) -> None:
         """Listen to the student's losses and to the optimizer."""
@@ -55,11 +57,13 @@ class NonFiniteHook(Hook):
         self._kept = [buffer.clone() for buffer in self._buffers]
 
         def note(module: nn.Module, args: tuple, output: Any) -> None:
-            if module is student and isinstance(output, Mapping):  # not a copy's (EMA)
-                self._losses = dict(_losses_in(output))
+            # Not the forward of a copy (EMA), nor one outside of an iteration.
+            if module is student and isinstance(output, Mapping) and self._group:
+                self._group[-1].losses.extend(_losses_in(output))
 
-        wrapper = runner.optim_wrapper
-        wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
+        wrappers = _wrappers(runner)
+        self._scaled = any(hasattr(each, 'loss_scaler') for each in wrappers)
+        self._clipped = any(each.clip_grad_kwargs for each in wrappers)
         self._handles = [
             student.register_forward_hook(note),
             *(each.optimizer.register_step_pre_hook(self._before_step) for each in wrappers),
@@ -73,10 +77,21 @@ class NonFiniteHook(Hook):
             runner.logger.warning(f'{skipped} steps were left out: their numbers were not finite')
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Note the batch, and the buffers as they are."""
-        self._batch = data_batch
-        for kept, buffer in zip(self._kept, self._buffers, strict=True):
-            kept.copy_(buffer)
+        """Note the batch, and the buffers as they are before a step's first."""
+        if not is_accumulating(runner):
+            self._group, self._left_out = [], False
+            for kept, buffer in zip(self._kept, self._buffers, strict=True):
+                kept.copy_(buffer)
+        self._group.append(_Iteration(runner.iter + 1, image_names(data_batch)))
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
+    ) -> None:
+        """Look at the losses of a step that the gradient scaler may have left out."""
+        if self._scaled and not self._left_out and not is_accumulating(runner):
+            losses = [loss for iteration in self._group for _, loss in iteration.losses]
+            if losses and self._are_wrong(losses):
+                self._act([])
 
     def _before_step(self, optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:
         found = getattr(optimizer, 'found_inf', None)  # a fused one leaves such steps out itself
@@ -87,13 +102,19 @@ class NonFiniteHook(Hook):
         if not gradients:
             return
         largest = torch.nn.utils.get_total_norm(gradients, norm_type=float('inf'))
-        numbers = [largest, *(loss.to(largest) for loss in self._losses.values())]
+        losses = [loss.to(largest) for iteration in self._group for _, loss in iteration.losses]
+        if self._are_wrong([largest, *losses]):
+            self._act(parameters)
+
+    def _are_wrong(self, numbers: list[Tensor]) -> bool:
         wrong = ~torch.stack(numbers).isfinite().all()
         if get_world_size() > 1:  # all leave a step out, or none
             wrong = wrong.float()
             all_reduce(wrong, op='max')
-        if not bool(wrong):
-            return
+        return bool(wrong)
+
+    def _act(self, parameters: list[nn.Parameter]) -> None:
+        """Stop, or leave the step of these parameters out."""
         message = self._describe(parameters)
         if self.action == 'stop':
             raise FloatingPointError(
@@ -107,27 +128,57 @@ class NonFiniteHook(Hook):
         with torch.no_grad():
             for kept, buffer in zip(self._kept, self._buffers, strict=True):
                 buffer.copy_(kept)
+        self._left_out = True
         hub = self._runner.message_hub
         skipped = hub.runtime_info.get(SKIPPED, 0) + 1
         hub.update_info(SKIPPED, skipped)
         self._runner.logger.warning(f'{message}: the step is left out ({skipped} so far)')
 
     def _describe(self, parameters: list[nn.Parameter]) -> str:
-        losses = [
-            f'{name} = {loss.item()}' for name, loss in self._losses.items() if not loss.isfinite()
+        named = [
+            (f'{name} = {loss.item()}', iteration)
+            for iteration in self._group
+            for name, loss in iteration.losses
+            if not loss.isfinite()
         ]
         wrong = [p for p in parameters if p.grad is not None and not p.grad.isfinite().all()]
-        names = [self._names.get(p, 'a parameter of the method') for p in wrong]
-        parts = []
-        if losses:
-            parts.append(f'losses {_some(losses)}')
-        if names:
+        parts = [f'losses {_some([loss for loss, _ in named])}'] if named else []
+        if wrong and self._clipped:
+            parts.append('gradients (clipping made all of them so)')
+        elif wrong:
+            names = [self._names.get(p, 'a parameter of the method') for p in wrong]
             parts.append(f'gradients of {_some(names)}')
         what = ' and '.join(parts) or 'numbers of another process'
+        guilty = {iteration.number: iteration for _, iteration in named} or {
+            iteration.number: iteration for iteration in self._group
+        }
+        images = [str(name) for iteration in guilty.values() for name in iteration.images]
         return (
-            f'not finite at iteration {self._runner.iter + 1}: {what}; images: '
-            f'{_some([str(name) for name in image_names(self._batch)])}'
+            f'not finite at iteration {", ".join(map(str, guilty))}: {what}; '
+            f'images: {_some(images)}'
         )
+
+
+@dataclass
+class _Iteration:
+    """What a step may have to name."""
+
+    number: int
+    images: list[Any]
+    losses: list[tuple[str, Tensor]] = field(default_factory=list)
+
+
+def is_accumulating(runner: Runner) -> bool:
+    """Whether gradients wait for those of further iterations, before the optimizer's step."""
+    return any(
+        getattr(each, '_inner_count', 0) % getattr(each, '_accumulative_counts', 1)
+        for each in _wrappers(runner)
+    )
+
+
+def _wrappers(runner: Runner) -> list[OptimWrapper]:
+    wrapper = runner.optim_wrapper
+    return list(wrapper.values()) if isinstance(wrapper, OptimWrapperDict) else [wrapper]
 
 
 def _losses_in(output: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:

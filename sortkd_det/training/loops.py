@@ -13,6 +13,8 @@ from .batches import SeededBatchSampler, seed_generators
 
 #: Entry of the message hub, and so of checkpoints: the iteration that was validated last.
 VALIDATED = 'last_validated_iter'
+#: Likewise: batches of the epoch that were trained on, and how many it has.
+PROGRESS = 'batches_of_epoch'
 
 
 class _Repeatable:
@@ -58,14 +60,7 @@ class EpochLoop(_Repeatable, EpochBasedTrainLoop):
     def run(self) -> Any:
         """Train; returns the model."""
         self.runner.call_hook('before_train')
-        done = self._iter - self._epoch * len(self.dataloader)
-        if not 0 <= done <= len(self.dataloader):
-            self.runner.logger.warning(
-                f'iteration {self._iter} does not lie in epoch {self._epoch + 1} of '
-                f'{len(self.dataloader)} batches: the batch size or the data changed; the epoch '
-                'is begun anew'
-            )
-            done = 0
+        done = self._batches_done()
         if done == 0:
             self._validate_if_due(self._epoch, self._max_epochs)
         while self._epoch < self._max_epochs and not self.stop_training:
@@ -75,6 +70,26 @@ class EpochLoop(_Repeatable, EpochBasedTrainLoop):
         self.runner.call_hook('after_train')
         return self.runner.model
 
+    def _batches_done(self) -> int:
+        """How many batches of the epoch a resumed run has seen."""
+        length = len(self.dataloader)
+        # A checkpoint of MMEngine's own loop does not say.
+        unsaid = (self._iter - self._epoch * length, length)
+        done, length_then = self.runner.message_hub.runtime_info.get(PROGRESS, unsaid)
+        if done and (length_then != length or not 0 < done <= length):
+            self.runner.logger.warning(
+                f'epoch {self._epoch + 1} was left after {done} of {length_then} batches and has '
+                f'{length} now: the batch size, the number of processes or the data changed; the '
+                'epoch is begun anew'
+            )
+            return 0
+        return done
+
+    def run_iter(self, idx: int, data_batch: Any) -> None:
+        """One iteration, after seeding."""
+        self.runner.message_hub.update_info(PROGRESS, (idx + 1, len(self.dataloader)))
+        super().run_iter(idx, data_batch)
+
     def run_epoch(self) -> None:
         """Iterate over an epoch, or what is left of it."""
         self.runner.call_hook('before_train_epoch')
@@ -82,6 +97,7 @@ class EpochLoop(_Repeatable, EpochBasedTrainLoop):
         self._batches.start = self._done
         for index, batch in enumerate(self.dataloader, self._done):
             self.run_iter(index, batch)
+        self.runner.message_hub.update_info(PROGRESS, (0, len(self.dataloader)))
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
 

@@ -17,17 +17,22 @@ from types import FrameType
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.dist import all_reduce, broadcast, get_world_size, is_main_process
+from mmengine.dist import all_reduce, barrier, broadcast, get_world_size, is_main_process
 from mmengine.fileio import LocalBackend, get_file_backend
-from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.hooks import CheckpointHook, EMAHook, Hook
+from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import LOOPS as MMENGINE_LOOPS
+from mmengine.registry import Registry
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import device, nn, tensor
 from torch.utils.data import DataLoader
 
 from sortkd_det.distill import load_checkpoint
-from sortkd_det.registry import HOOKS
+from sortkd_det.registry import DATA_SAMPLERS, HOOKS
 
-from .finite import NonFiniteHook
+from .batches import SeededBatchSampler
+from .finite import NonFiniteHook, is_accumulating
+from .loops import EpochLoop, IterLoop
 
 #: Exit status of a run that SIGTERM stopped and that ``--resume`` takes up again
 #: (EX_TEMPFAIL of sysexits.h).
@@ -36,7 +41,7 @@ EXIT_STOPPED = 75
 _PARTIAL = '.partial'
 _STOPPING = multiprocessing.RawValue('b', False)  # shared with the workers of loaders
 _CHECKPOINT = re.compile(r'(?:stopped_)?(?:epoch|iter)_\d+\.pth')
-_LOOPS = {'EpochBasedTrainLoop': 'EpochLoop', 'IterBasedTrainLoop': 'IterLoop'}
+_LOOPS = {EpochBasedTrainLoop: EpochLoop, IterBasedTrainLoop: IterLoop}
 
 
 class ResumableRunner(Runner):
@@ -57,20 +62,32 @@ class ResumableRunner(Runner):
     def from_cfg(cls, cfg: Config) -> 'ResumableRunner':
         """The runner of a config.
 
-        A run to be resumed gets the seed of its checkpoint; without a path
-        (``load_from``) the newest whole checkpoint of the work dir is taken.
+        A run to be resumed gets the seed of its checkpoint: of ``load_from``, if there is
+        one. Otherwise, and always with ``resume='auto'``, the newest whole checkpoint
+        of the work dir is taken; where there is none yet, the run begins, from
+        ``load_from`` if the config has it.
 
         Args:
             cfg: not changed.
+
+        Raises:
+            ValueError: the work dir has checkpoints, and none can be resumed from.
         """
         if cfg.get('resume'):
             cfg = copy.deepcopy(cfg)
-            cfg.load_from = cfg.get('load_from') or newest_checkpoint(cfg.work_dir)
-            if cfg.load_from is None:
-                warnings.warn(f'no checkpoint in {cfg.work_dir}: the run begins anew', stacklevel=2)
+            begins_from = cfg.get('load_from')
+            named = None if cfg.resume == 'auto' else begins_from
+            found = named or newest_checkpoint(cfg.work_dir)
+            if found is None:
+                warnings.warn(
+                    f'no checkpoint in {cfg.work_dir}: the run begins anew'
+                    + (f', from {begins_from}' if begins_from else ''),
+                    stacklevel=2,
+                )
                 cfg.resume = False
             else:
-                seed = load_checkpoint(cfg.load_from).get('meta', {}).get('seed')
+                cfg.resume, cfg.load_from = True, found
+                seed = load_checkpoint(found).get('meta', {}).get('seed')
                 if seed is not None:
                     cfg.setdefault('randomness', {})
                     cfg.randomness['seed'] = seed
@@ -88,10 +105,10 @@ class ResumableRunner(Runner):
             loop = dict(loop)
             by_epoch = loop.pop('by_epoch', None)
             if by_epoch is not None:
-                loop['type'] = 'EpochBasedTrainLoop' if by_epoch else 'IterBasedTrainLoop'
-            name = str(loop.get('type')).removeprefix('mmengine.')
-            if name in _LOOPS:
-                loop['type'] = f'sortkd_det.{_LOOPS[name]}'
+                loop['type'] = EpochBasedTrainLoop if by_epoch else IterBasedTrainLoop
+            kind = _class_of(loop.get('type'), MMENGINE_LOOPS)
+            if kind in _LOOPS:
+                loop['type'] = _LOOPS[kind]
                 self._train_dataloader = _with_seeded_batches(self._train_dataloader, self.seed)
         return super().build_train_loop(loop)
 
@@ -106,18 +123,16 @@ class ResumableRunner(Runner):
         """Register the default hooks; MMEngine's checkpoint hook becomes ours."""
         hooks = dict(hooks or {})
         hook = hooks.get('checkpoint', dict(type='CheckpointHook', interval=1))
-        if isinstance(hook, Mapping) and hook.get('type') in (
-            'CheckpointHook',
-            'mmengine.CheckpointHook',
-        ):
+        kind = _class_of(hook.get('type'), MMENGINE_HOOKS) if isinstance(hook, Mapping) else None
+        if kind is CheckpointHook:
             hooks['checkpoint'] = {**hook, 'type': 'sortkd_det.SafeCheckpointHook'}
         super().register_default_hooks(hooks)
-        self.register_hook(StopHook())
-        self.register_hook(ShareBuffersHook())
 
     def register_hooks(self, default_hooks: dict | None = None, custom_hooks: Any = None) -> None:
-        """Register the config's hooks; a :class:`NonFiniteHook` if none is among them."""
+        """Register the config's hooks and ours; a :class:`NonFiniteHook` if none is among them."""
         super().register_hooks(default_hooks, custom_hooks)
+        self.register_hook(ShareBuffersHook())
+        self.register_hook(StopHook())  # the last of all: what others do in an iteration is done
         if not any(isinstance(hook, NonFiniteHook) for hook in self.hooks):
             self.register_hook(NonFiniteHook())
 
@@ -168,7 +183,7 @@ class ResumableRunner(Runner):
         try:
             super().save_checkpoint(out_dir, partial.name, *args, **kwargs)
             make_durable(partial, path)
-        except (OSError, RuntimeError) as error:  # torch raises RuntimeError where a disk is full
+        except OSError as error:
             partial.unlink(missing_ok=True)
             free = shutil.disk_usage(path.parent if path.parent.exists() else '.').free / 2**20
             raise OSError(
@@ -180,6 +195,9 @@ def newest_checkpoint(work_dir: str) -> str | None:
     """Path of the newest checkpoint of a run that loads, or None; warns of those that do not.
 
     ``last_checkpoint`` is asked first; then files of the work dir by age.
+
+    Raises:
+        ValueError: there are checkpoints, and none loads.
     """
     folder = Path(work_dir)
     paths = [path for path in folder.glob('*.pth') if _CHECKPOINT.fullmatch(path.name)]
@@ -202,6 +220,11 @@ def newest_checkpoint(work_dir: str) -> str | None:
         warnings.warn(
             f'{path} cannot be resumed from and the one before is tried: {reason}', stacklevel=2
         )
+    if paths:
+        raise ValueError(
+            f'none of the {len(paths)} checkpoints in {work_dir} can be resumed from; of the last '
+            f'that was tried: {reason}. To begin anew, name another work dir'
+        )
     return None
 
 
@@ -221,11 +244,16 @@ def _with_seeded_batches(config: Mapping, seed: int) -> dict:
     """The config of a loader whose batches are those of :class:`SeededBatchSampler`."""
     config = copy.deepcopy(dict(config))
     batches = config.get('batch_sampler')
-    if batches is None or not str(batches['type']).endswith('SeededBatchSampler'):
+    if batches is None or _class_of(batches['type'], DATA_SAMPLERS) is not SeededBatchSampler:
         batches = dict(type='sortkd_det.SeededBatchSampler', batch_sampler=batches)
         batches['drop_last'] = config.pop('drop_last', False)
     config['batch_sampler'] = {'seed': seed, **batches}
     return config
+
+
+def _class_of(kind: Any, registry: Registry) -> Any:
+    """The class that a config's ``type`` names; new-style configs hold the class itself."""
+    return registry.get(kind) if isinstance(kind, str) else kind
 
 
 def _start_worker(stopping: Any, init: Callable[[int], None] | None, worker: int) -> None:
@@ -280,8 +308,7 @@ class StopHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
     ) -> None:
         """Leave, if that was asked."""
-        wrapper = runner.optim_wrapper
-        if getattr(wrapper, '_inner_count', 0) % getattr(wrapper, '_accumulative_counts', 1):
+        if is_accumulating(runner):
             return
         if self._all_agree(runner, runner.iter + 1):
             self._leave(runner, runner.iter + 1)
@@ -304,6 +331,9 @@ class StopHook(Hook):
         if get_world_size() > 1 and batch_idx >= self._shared_val_iters:
             return
         if self._all_agree(runner, batch_idx + 1):
+            for hook in runner.hooks:
+                if isinstance(hook, EMAHook):  # it has put the averaged weights in, to validate
+                    hook.after_val_epoch(runner)
             self._leave(runner, runner.iter)
 
     def _all_agree(self, runner: Runner, iteration: int) -> bool:
@@ -319,12 +349,18 @@ class StopHook(Hook):
     def _leave(self, runner: Runner, iteration: int) -> None:
         name = f'stopped_iter_{iteration}.pth'
         path = Path(runner.work_dir, name)
+        before = runner.message_hub.runtime_info.get('stopped_ckpt')
         runner.message_hub.update_info('stopped_ckpt', str(path))
-        runner.save_checkpoint(
-            runner.work_dir, name, meta=dict(epoch=runner.epoch, iter=iteration), by_epoch=False
-        )
-        if is_main_process():
-            note_last_checkpoint(runner.work_dir, str(path))
+        try:
+            runner.save_checkpoint(
+                runner.work_dir, name, meta=dict(epoch=runner.epoch, iter=iteration), by_epoch=False
+            )
+            if is_main_process():
+                note_last_checkpoint(runner.work_dir, str(path))
+                if before not in (None, str(path)):
+                    Path(before).unlink(missing_ok=True)
+        finally:
+            barrier()  # a launcher ends the others soon after the first that leaves
         runner.logger.warning(
             f'SIGTERM: stopped after iteration {iteration}, saved {path}; go on with --resume'
         )

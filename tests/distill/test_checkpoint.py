@@ -2,6 +2,7 @@ import functools
 import os
 import pickle
 import threading
+import warnings
 from collections import OrderedDict, defaultdict
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.optim import OneCycleLR
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
@@ -354,11 +356,10 @@ def test_histories_come_back_as_they_were(hub):
     state['log_scalars']['train/short'] = HistoryBuffer([1.0, 2.0], [1, 3], max_length=2)
     state['log_scalars']['train/none'] = HistoryBuffer()
     plain = to_plain(state)
-    assert plain['log_scalars']['train/short'] == {
-        'log_history': [1.0, 2.0],
-        'count_history': [1, 3],
-        'max_length': 2,
-    }
+    short = plain['log_scalars']['train/short']
+    assert short['log_history'].tolist() == [1.0, 2.0]
+    assert short['count_history'].tolist() == [1, 3]
+    assert short['max_length'] == 2
     restore_history(plain)
     assert scalars_of(plain) == scalars_of(state)
     for name, history in plain['log_scalars'].items():
@@ -367,6 +368,32 @@ def test_histories_come_back_as_they_were(hub):
     assert short.mean() == pytest.approx(3 / 4)  # sum of the values over sum of the counts
     short.update(3.0)
     assert short.data[0].tolist() == [2.0, 3.0]
+
+
+def test_histories_in_lists_are_read_too():
+    """As checkpoints held them at first."""
+    history = {'log_history': [1.0, 2.0], 'count_history': [1, 3], 'max_length': 2}
+    hub = {'log_scalars': {'loss': history}}
+    restore_history(hub)
+    assert hub['log_scalars']['loss'].data[0].tolist() == [1.0, 2.0]
+    assert hub['log_scalars']['loss'].data[1].tolist() == [1, 3]
+
+
+def test_functions_are_left_out_and_what_else_is_not_plain_is_named(tmp_path):
+    scheduler = OneCycleLR(
+        torch.optim.SGD([torch.zeros(1, requires_grad=True)], 0.1), 1.0, total_steps=9
+    )
+    state = scheduler.state_dict()
+    assert any(callable(value) for value in state.values())
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        plain = to_plain({'param_schedulers': [state]})
+    torch.save(plain, tmp_path / 'x.pth')
+    (loaded,) = load_checkpoint(tmp_path / 'x.pth')['param_schedulers']
+    assert loaded == {key: value for key, value in state.items() if not callable(value)}
+    assert {'last_step', 'total_steps'} <= set(loaded)
+    with pytest.warns(UserWarning, match=r'without an entry of .*Path'):
+        assert to_plain([Path('a'), 1]) == [None, 1]
 
 
 def test_restoring_leaves_alone_what_is_no_plain_history(hub):

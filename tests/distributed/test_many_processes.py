@@ -530,6 +530,20 @@ def test_a_resumed_run_that_first_validates_does_not_hang(pictures, teacher_weig
 
 
 @pytest.mark.slow
+def test_none_leaves_before_the_checkpoint_is_there(pictures, teacher_weights, tmp_path):
+    """The launcher gives the others 30 seconds from when the first left."""
+    cfg = classifier(pictures, teacher_weights, [SORTKD])
+    cfg.train_cfg.max_epochs = 40
+    cfg.custom_hooks.append(dict(type='Strike', how='stop', at=4))
+    cfg.custom_hooks.append(dict(type='SlowSave', seconds=45))
+    cfg.default_hooks.checkpoint.interval = 100
+    printed, code, _ = train(cfg, tmp_path)
+    assert code == 1, printed[-4000:]
+    (saved,) = (tmp_path / 'work').glob('stopped_iter_*0.pth')
+    assert (tmp_path / 'work/last_checkpoint').read_text() == str(saved)
+
+
+@pytest.mark.slow
 def test_a_signal_to_one_process_that_validates_loses_nothing(pictures, teacher_weights, tmp_path):
     cfg = classifier(pictures, teacher_weights)
     cfg.train_cfg.val_begin = 1

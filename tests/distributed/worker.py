@@ -59,6 +59,17 @@ class Strike(Hook):
         student_of(runner).register_forward_pre_hook(strike, with_kwargs=True)
 
 
+@HOOKS.register_module()
+class SlowSave(Hook):
+    """Takes its time with each checkpoint."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def before_save_checkpoint(self, runner, checkpoint):
+        time.sleep(self.seconds)
+
+
 @METRICS.register_module()
 class Confidence(BaseMetric):
     """Mean of the largest logit, which shows every change of the model."""

@@ -74,7 +74,7 @@ def start():
     """Build the runner of a config, under a name that no other run has."""
     number = iter(range(10**6))
 
-    def build(cfg: Config, work_dir: str | None = None, resume: bool = False):
+    def build(cfg: Config, work_dir: str | None = None, resume: bool | str = False):
         cfg = copy.deepcopy(cfg)
         cfg.work_dir = work_dir or cfg.work_dir
         cfg.resume = resume

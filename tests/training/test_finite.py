@@ -1,11 +1,14 @@
 """Numbers that go wrong: seen before the step, named, and by option left out."""
 
 import math
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS
 from test_resume import assert_same
 
 from sortkd_det.distill import DistillHook
@@ -130,11 +133,75 @@ def test_the_scalers_own_skips_are_not_mistaken_for_it(classifier, start):
     scaler.update()
     assert scaler.get_scale() == 2.0
     assert_same(before, {name: p.detach() for name, p in runner.model.named_parameters()})
-    hook._losses = {}
     optimizer.zero_grad()
     runner.model.get_parameter('fc.weight').grad = torch.full((3, 64), math.nan)
     with pytest.raises(FloatingPointError):
         optimizer.step()
+
+
+@OPTIM_WRAPPERS.register_module()
+class ScalingWrapper(OptimWrapper):
+    """``AmpOptimWrapper``, as far as a CPU can follow: gradients in the scaler's units."""
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.loss_scaler = torch.amp.GradScaler('cpu', init_scale=4.0)
+
+    def backward(self, loss, **_):
+        self.loss_scaler.scale(loss).backward()
+        self._inner_count += 1
+
+    def step(self, **_):
+        self.loss_scaler.step(self.optimizer)
+        self.loss_scaler.update()
+
+
+@pytest.mark.parametrize('action', ['stop', 'skip'])
+def test_a_loss_is_not_the_scalers_affair(classifier, start, action):
+    classifier.optim_wrapper.type = 'ScalingWrapper'
+    classifier.custom_hooks.append(dict(type='sortkd_det.NonFiniteHook', action=action))
+    runner = start(classifier)
+    runner.register_hook(Spoil({5}))
+    before, after = weights_before(runner, 5), weights_before(runner, 6)
+    if action == 'stop':
+        with pytest.raises(FloatingPointError, match='iteration 5: losses loss_cls = nan; images'):
+            runner.train()
+        return
+    runner.train()
+    assert runner.message_hub.get_info('skipped_steps') == 1
+    assert_same(before, after)  # statistics of batch norm too
+
+
+@pytest.mark.parametrize('what', ['loss', 'gradient'])
+def test_a_gradient_that_overflows_is_the_scalers_affair(classifier, start, what):
+    classifier.optim_wrapper.type = 'ScalingWrapper'
+    runner = start(classifier)
+    runner.register_hook(Spoil({5} if what == 'gradient' else (), math.inf, 'gradient'))
+    runner.train()
+    assert runner.optim_wrapper.loss_scaler.get_scale() == (2.0 if what == 'gradient' else 4.0)
+
+
+def test_a_group_of_iterations_is_left_out_as_one(classifier, start):
+    """Gradients of iterations 3 and 4 are added up; the loss of 3 is wrong."""
+    classifier.optim_wrapper.accumulative_counts = 2
+    classifier.custom_hooks.append(dict(type='sortkd_det.NonFiniteHook', action='skip'))
+    runner = start(classifier)
+    runner.register_hook(Spoil({3}))
+    before, after = weights_before(runner, 3), weights_before(runner, 5)
+    runner.train()
+    assert_same(before, after)
+    (log,) = Path(runner.log_dir).glob('*.log')
+    (line,) = re.findall('not finite at.*', log.read_text())
+    assert 'not finite at iteration 3: losses loss_cls = nan and gradients of' in line
+    assert len(line.split('images: ')[1].split(': the step')[0].split(', ')) == 4
+
+
+def test_clipping_blames_no_single_parameter(classifier, start):
+    classifier.optim_wrapper.clip_grad = dict(max_norm=1.0)
+    runner = start(classifier)
+    runner.register_hook(Spoil({5}, what='gradient'))
+    with pytest.raises(FloatingPointError, match=r'gradients \(clipping made all of them so\)'):
+        runner.train()
 
 
 def test_detectors_name_their_images(detector, start):

@@ -1,14 +1,25 @@
 """Runs that are killed at any moment end as if they had not been."""
 
+import copy
+import itertools
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from mmdet.datasets.samplers import GroupMultiSourceSampler
+from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.runner import EpochBasedTrainLoop
 
 from sortkd_det.distill import load_checkpoint
-from sortkd_det.training import SafeCheckpointHook, newest_checkpoint
+from sortkd_det.training import (
+    EpochLoop,
+    SafeCheckpointHook,
+    SeededBatchSampler,
+    newest_checkpoint,
+)
 from sortkd_det.training import runner as runner_module
 
 
@@ -238,6 +249,127 @@ def test_without_a_checkpoint_a_run_begins_anew(classifier, start):
     assert runner.epoch == 3
 
 
+def test_where_no_checkpoint_loads_nothing_is_begun(classifier, start, tmp_path):
+    start(classifier).train()
+    for path in (tmp_path / 'classifier').glob('*.pth'):
+        path.write_bytes(path.read_bytes()[:999])
+    with (
+        pytest.warns(UserWarning, match='cannot be resumed from'),
+        pytest.raises(ValueError, match=r'none of the 2 checkpoints in .* can be resumed from'),
+    ):
+        start(classifier, resume=True)
+
+
+def test_a_first_resume_begins_from_what_the_config_loads(classifier, start, tmp_path):
+    """``--resume`` in the job's command line from its first start on."""
+    start(classifier, work_dir=str(tmp_path / 'earlier')).train()
+    classifier.load_from = str(tmp_path / 'earlier/epoch_3.pth')
+    classifier.train_cfg.max_epochs = 1
+    expected = ending(train(start(classifier, work_dir=str(tmp_path / 'plain'))))
+    with pytest.warns(UserWarning, match=r'the run begins anew, from .*epoch_3\.pth'):
+        runner = start(classifier, resume='auto')
+    assert_same(ending(train(runner)), expected)
+    classifier.train_cfg.max_epochs = 2
+    assert train(start(classifier, resume='auto')).iter == 6
+
+
+def train(runner):
+    runner.train()
+    return runner
+
+
+@pytest.mark.parametrize('batch_size', [8, 6, 2])
+def test_an_epoch_of_other_batches_is_begun_anew(classifier, start, batch_size, tmp_path):
+    """12 images: of 3 batches of 4 the second epoch has seen one, or none."""
+    for left_after in (4, 3):
+        cfg = copy.deepcopy(classifier)
+        cfg.work_dir = str(tmp_path / str(left_after))
+        cfg.default_hooks.checkpoint.update(by_epoch=left_after == 3, interval=1)
+        runner = start(cfg)
+        runner.register_hook(KillAt('after_train_iter', left_after + 1, True))
+        with pytest.raises(Killed):
+            runner.train()
+        cfg.train_dataloader.batch_size = batch_size
+        cfg.train_cfg.max_epochs = 2
+        resumed = start(cfg, resume=True)
+        seen = []
+        resumed.model.register_forward_pre_hook(
+            lambda module, args, kwargs, seen=seen: (
+                seen.extend(kwargs['data_samples']['indices'].tolist())
+                if kwargs['mode'] == 'loss'
+                else None
+            ),
+            with_kwargs=True,
+        )
+        resumed.train()
+        assert sorted(seen) == list(range(12))
+        (log,) = Path(resumed.log_dir).glob('*.log')
+        assert ('the epoch is begun anew' in log.read_text()) == (left_after == 4)
+
+
+def test_a_schedule_that_holds_a_function_is_resumed(classifier, start, tmp_path):
+    classifier.param_scheduler = dict(
+        type='OneCycleLR', eta_max=0.1, total_steps=9, by_epoch=False, convert_to_iter_based=False
+    )
+    through = start(classifier, work_dir=str(tmp_path / 'through'))
+    through.train()
+    resumed = killed_and_resumed(start, classifier, ('after_train_iter', 5, False))
+    assert_same(rates(through), rates(resumed))
+
+
+def rates(runner):
+    return ending(runner)['losses']['train/lr']
+
+
+NEW_STYLE = """
+from mmengine.dataset import DefaultSampler
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import EpochBasedTrainLoop
+from torch.utils.data import BatchSampler
+
+train_cfg = dict(type=EpochBasedTrainLoop, max_epochs=2, val_interval=1)
+default_hooks = dict(checkpoint=dict(type=CheckpointHook, interval=1))
+train_dataloader['sampler'] = dict(type=DefaultSampler, shuffle=True)
+train_dataloader['batch_sampler'] = dict(type=BatchSampler, drop_last=False)
+"""
+
+
+def test_classes_in_place_of_names_are_taken_for_what_they_are(classifier, start, tmp_path):
+    """Configs of MMEngine's new style hold the classes themselves."""
+    settings = '\n'.join(f'{key} = {value!r}' for key, value in classifier.to_dict().items())
+    (tmp_path / 'new.py').write_text(settings + NEW_STYLE)
+    cfg = Config.fromfile(tmp_path / 'new.py')
+    assert cfg.train_cfg.type is EpochBasedTrainLoop
+    through = start(cfg, work_dir=str(tmp_path / 'through'))
+    assert type(through.train_loop) is EpochLoop
+    assert type(through.train_dataloader.batch_sampler) is SeededBatchSampler
+    assert SafeCheckpointHook in [type(hook) for hook in through.hooks]
+    through.train()
+    resumed = killed_and_resumed(start, cfg, ('after_train_iter', 5, False))
+    assert_same(ending(through), ending(resumed))
+
+
+def test_a_sampler_on_the_global_generator_goes_on_where_it_was():
+    """``GroupMultiSourceSampler`` draws a group for each batch, in the main process."""
+
+    class Shapes(list):
+        def get_data_info(self, index):
+            return dict(width=1 + index % 2, height=1 + index % 3 // 2)
+
+    dataset = Shapes(range(40))
+    dataset.cumulative_sizes = [20, 40]
+    dataset.datasets = [Shapes(range(20)), Shapes(range(20))]
+
+    def batches(start, number):
+        sampler = GroupMultiSourceSampler(dataset, batch_size=4, source_ratio=[1, 1], seed=0)
+        seeded = SeededBatchSampler(sampler, 4, seed=0)
+        seeded.start = start
+        np.random.seed(start)  # whatever the run did before
+        return [batch.indices for batch in itertools.islice(seeded, number)]
+
+    assert batches(0, 12)[7:] == batches(7, 5)
+
+
 def test_a_moved_work_dir_is_found(classifier, start, tmp_path):
     start(classifier).train()
     (tmp_path / 'classifier').rename(tmp_path / 'moved')
@@ -314,6 +446,35 @@ def test_a_full_disk_loses_nothing_and_the_next_interval_tries_again(
     assert 'epoch_2.pth could not be written' in text
     assert 'No space left' in text
     assert 'epoch_1.pth stays, training goes on' in text
+
+
+def test_a_run_whose_last_checkpoint_is_lost_fails(classifier, start, monkeypatch, tmp_path):
+    def full(partial, path):
+        if path.name == 'epoch_3.pth':
+            raise OSError(28, 'No space left on device')
+        make_durable(partial, path)
+
+    make_durable = runner_module.make_durable
+    monkeypatch.setattr(runner_module, 'make_durable', full)
+    classifier.default_hooks.checkpoint.save_best = None
+    through = start(classifier, work_dir=str(tmp_path / 'through'))
+    with pytest.raises(OSError, match=r'checkpoint was lost.*epoch_2\.pth is the newest; make'):
+        through.train()
+    monkeypatch.undo()
+    resumed = start(classifier, work_dir=str(tmp_path / 'through'), resume=True)
+    resumed.train()
+    assert (tmp_path / 'through/epoch_3.pth').exists()
+
+
+def test_another_error_while_saving_is_not_the_disks(classifier, start):
+    class Wrong(Hook):
+        def before_save_checkpoint(self, runner, checkpoint):
+            raise RuntimeError('a size mismatch in a hook')
+
+    runner = start(classifier)
+    runner.register_hook(Wrong())
+    with pytest.raises(RuntimeError, match='a size mismatch'):
+        runner.train()
 
 
 def test_the_best_checkpoint_is_there_until_a_better_one_is(classifier, start, monkeypatch):

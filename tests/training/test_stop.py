@@ -5,6 +5,7 @@ import os
 import signal
 
 import pytest
+import torch
 from mmengine.hooks import Hook
 from test_resume import assert_same, ending
 
@@ -53,8 +54,36 @@ def test_a_run_that_is_told_to_stop_saves_and_goes_on(
     resumed = start(cfg, resume=True)
     resumed.train()
     assert_same(ending(through), ending(resumed))
-    # The next regular checkpoint takes its place, where there was one.
-    assert saved.exists() == (iteration == 8)
+    assert not saved.exists()  # the next regular checkpoint has taken its place
+
+
+@pytest.mark.parametrize('moment', [('after_train_iter', 4), ('after_val_iter', 2)], ids=str)
+def test_the_average_of_weights_goes_on_too(classifier, start, tmp_path, moment):
+    """In a validation the average has the model's place, and the model the average's."""
+    classifier.custom_hooks.append(dict(type='EMAHook', momentum=0.3))
+    ends = {}
+    for name in ('through', 'stopped', 'resumed'):
+        folder = tmp_path / ('through' if name == 'through' else 'other')
+        runner = start(classifier, work_dir=str(folder), resume=name == 'resumed')
+        if name == 'stopped':
+            runner.register_hook(Terminate(*moment))
+            with pytest.raises(SystemExit):
+                runner.train()
+            continue
+        runner.train()
+        ends[name] = torch.load(folder / 'epoch_3.pth', weights_only=True)
+    for part in ('state_dict', 'ema_state_dict', 'optimizer'):
+        assert_same(ends['through'][part], ends['resumed'][part])
+
+
+def test_of_checkpoints_of_stops_the_last_is_kept(classifier, start, tmp_path):
+    classifier.default_hooks.checkpoint.interval = 3
+    for resume in (False, True, True):
+        runner = start(classifier, resume=resume)
+        runner.register_hook(Terminate('after_train_iter', 1))
+        with pytest.raises(SystemExit):
+            runner.train()
+    assert [p.name for p in (tmp_path / 'classifier').glob('stopped*')] == ['stopped_iter_3.pth']
 
 
 class TerminateWorkers(Terminate):
