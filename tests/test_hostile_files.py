@@ -895,6 +895,7 @@ def check(tmp_path):
             check_annotations(Config(cfg), (loader,))
         return [str(warning.message) for warning in caught]
 
+    run.root = str(tmp_path / 'root')
     return run
 
 
@@ -915,6 +916,38 @@ def test_files_that_mmdetection_reads_otherwise_are_left_to_it(check):
     with pytest.raises(ValueError, match='is not JSON'):
         check('{', backend_args=dict(backend='local'))
     check('{', backend_args=dict(backend='petrel'))
+
+
+def test_one_part_of_the_training_data_may_be_unlabelled(check):
+    """As in MMDetection's semi-supervised configs."""
+    from sortkd_det.detection.annotations import check_annotations
+
+    assert check(coco()) == []  # writes the file
+    labelled = dict(
+        type='CocoDataset',
+        data_root=check.root,
+        ann_file='train.json',
+        data_prefix=dict(img='images/'),
+        metainfo=dict(classes=('cat', 'dog')),
+    )
+    rest = coco()
+    del rest['annotations']
+    Path(check.root, 'rest.json').write_text(json.dumps(rest))
+    unlabelled = {**labelled, 'ann_file': 'rest.json', 'filter_cfg': dict(filter_empty_gt=False)}
+
+    def checked(*parts):
+        dataset = dict(type='ConcatDataset', datasets=list(parts))
+        check_annotations(Config(dict(train_dataloader=dict(dataset=dataset))), LOADER)
+
+    checked(labelled, unlabelled)
+    with pytest.raises(ValueError, match='empty training set'):
+        checked(unlabelled, unlabelled)
+    del unlabelled['filter_cfg']
+    with pytest.raises(ValueError, match='no list under annotations'):
+        checked(labelled, unlabelled)
+
+
+LOADER = ('train_dataloader',)
 
 
 def test_sound_annotations_pass_without_a_warning(check):

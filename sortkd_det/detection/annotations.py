@@ -49,8 +49,11 @@ def check_annotations(cfg: Config, loaders: tuple[str, ...]) -> None:
         evaluator = loader.replace('dataloader', 'evaluator')
         for name in (loader, evaluator):
             _refuse_pickles(cfg.get(name), name)
-        for dataset in _coco_datasets((cfg.get(loader) or {}).get('dataset')):
-            _check_dataset(dataset, training=loader == 'train_dataloader')
+        training = loader == 'train_dataloader'
+        parts = _coco_datasets((cfg.get(loader) or {}).get('dataset'))
+        lacks = [_check_dataset(part, training) for part in parts]
+        if training and lacks and all(lacks):  # one part of several may be unlabelled
+            raise ValueError(f'empty training set: {"; ".join(lacks)}')
 
 
 def _refuse_pickles(config: Any, place: str) -> None:
@@ -91,17 +94,19 @@ def _class_of(config: dict) -> Any:
     return DATASETS.get(kind) if isinstance(kind, str) else kind
 
 
-def _check_dataset(config: dict, training: bool) -> None:
+def _check_dataset(config: dict, training: bool) -> str:
+    """Check a data set; what it lacks to be trained on, or nothing."""
     root = config.get('data_root') or ''
     path = os.path.join(root, config.get('ann_file', ''))
     if '://' in path:
-        return
+        return ''
     if not os.path.isfile(path):
         raise FileNotFoundError(
             f'annotation file {path} does not exist; --data-root DIR names the folder of the data '
             f'set (now {root or "not set"})'
         )
-    data = _read_coco(path, training)
+    unlabelled = (config.get('filter_cfg') or {}).get('filter_empty_gt') is False
+    data = _read_coco(path, training and not unlabelled)
     names = [category['name'] for category in data['categories']]
     wanted = _class_names(config) or names
     absent = [name for name in wanted if name not in names]
@@ -121,14 +126,14 @@ def _check_dataset(config: dict, training: bool) -> None:
             'would be mixed up: set metainfo.classes in the order of the file, or reorder its '
             '"categories"'
         )
-    if not _count_usable_boxes(data, path, wanted) and training:
-        raise ValueError(
-            f'empty training set: {path} has {len(data["images"])} images and '
-            f'{len(data["annotations"])} boxes, none of them a box of a class of the config '
-            'within its image'
-        )
     folder = os.path.join(root, (config.get('data_prefix') or {}).get('img') or '')
     _check_images([image['file_name'] for image in data['images']], folder, root, path)
+    if _count_usable_boxes(data, path, wanted):
+        return ''
+    return (
+        f'{path} has {len(data["images"])} images and {len(data["annotations"])} boxes, none of '
+        'them a box of a class of the config within its image'
+    )
 
 
 def _class_names(config: dict) -> list[str]:
@@ -151,17 +156,17 @@ def _class_names(config: dict) -> list[str]:
     return list(names)
 
 
-def _read_coco(path: str, training: bool) -> dict:
+def _read_coco(path: str, labelled: bool) -> dict:
     """Read a COCO file whose entries are complete and whose ids differ.
 
-    One to test on may lack the annotations, as COCO's own test files do.
+    One that need not be labelled may lack the annotations, as COCO's own test files do.
     """
     try:
         with open(path, encoding='utf-8') as file:
             data = json.load(file)
     except (ValueError, RecursionError) as error:
         raise ValueError(f'{path} is not JSON ({error}); expected COCO annotations') from error
-    if not training and isinstance(data, dict):
+    if not labelled and isinstance(data, dict):
         data.setdefault('annotations', [])
     absent = [k for k in _KEYS if not isinstance(data, dict) or not isinstance(data.get(k), list)]
     if absent:

@@ -10,7 +10,9 @@ import struct
 import uuid
 import warnings
 import zipfile
+from collections import deque
 from collections.abc import Callable, Mapping
+from enum import Enum
 from numbers import Integral
 from typing import Any
 from urllib.parse import urlparse
@@ -26,8 +28,11 @@ from mmengine.runner.checkpoint import get_external_models
 
 from .inspector import HISTORY_STATISTICS, RefusedObjectError, inspect_checkpoint
 
-# What a checkpoint may hold as it is, beside dicts, lists, tuples and sets.
-_PLAIN = (torch.Tensor, str, bytes, int, float, complex, type(None), torch.Size, torch.dtype)
+# What a checkpoint may hold: as it is; subclasses, as what they derive from.
+_AS_IT_IS = (torch.Tensor, torch.Size, torch.dtype, torch.device, type(None))
+_SIMPLE = (bool, int, float, complex, str, bytes)
+_ROWS = (list, tuple, set, frozenset, deque, range)
+_KNOWN = (*_AS_IT_IS, *_SIMPLE, *_ROWS, HistoryBuffer, np.ndarray, np.generic, Enum, Mapping)
 _HISTORY_FIELDS = {'log_history', 'count_history', 'max_length'}
 
 _MAX_DOWNLOAD = 2**34  # bytes
@@ -217,8 +222,8 @@ def to_plain(value: Any) -> Any:
     ``HistoryBuffer`` becomes a dict of tensors and a number, which
     :func:`restore_history` undoes; numpy arrays and scalars become lists and
     numbers. Entries of dicts that are functions (a schedule's shape) are left out, as
-    are objects of other kinds, with a warning: no checkpoint with them could be
-    read again.
+    are objects of other kinds, with a warning (in lists they become None): no checkpoint
+    with them could be read again.
     """
     if isinstance(value, HistoryBuffer):
         log_history, count_history = value.data
@@ -229,29 +234,41 @@ def to_plain(value: Any) -> Any:
         }
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
-    if isinstance(value, _PLAIN):
+    if isinstance(value, Enum):
+        return to_plain(value.value)
+    if isinstance(value, _AS_IT_IS):
         return value
-    if isinstance(value, list | tuple | set):
-        kind = next(kind for kind in (list, tuple, set) if isinstance(value, kind))
+    if isinstance(value, _SIMPLE):
+        return next(kind(value) for kind in _SIMPLE if isinstance(value, kind))
+    if isinstance(value, _ROWS):
+        kind = next((kind for kind in (tuple, set) if isinstance(value, kind)), list)
         return kind(to_plain(item) for item in value)
     if isinstance(value, Mapping):
         # An OrderedDict of weights carries its versions in an attribute.
         plain = {
             to_plain(key): to_plain(item)
             for key, item in value.items()
-            if not isinstance(item, Callable)
+            if not isinstance(item, Callable) and _is_writable(item)
         }
         if hasattr(value, '_metadata'):
             ordered = type(value)(plain)
             ordered._metadata = value._metadata
             return ordered
         return plain
-    warnings.warn(
-        f'checkpoints are written without an entry of {type(value).__qualname__}, which is neither '
-        'a tensor nor a plain type; a resumed run begins it anew',
-        stacklevel=2,
-    )
+    _is_writable(value)
     return None
+
+
+def _is_writable(value: Any) -> bool:
+    """Whether :func:`to_plain` knows what to make of ``value``; warns if it does not."""
+    known = isinstance(value, _KNOWN)
+    if not known:
+        warnings.warn(
+            f'checkpoints are written without an entry of {type(value).__qualname__}, which is '
+            'neither a tensor nor a plain type; a resumed run begins it anew',
+            stacklevel=3,
+        )
+    return known
 
 
 def restore_history(message_hub: dict) -> None:

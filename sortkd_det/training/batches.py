@@ -59,7 +59,7 @@ class SeededBatchSampler(Sampler):
 
     Args:
         sampler: of indices. Its attribute ``epoch`` is the moment of its batches;
-            where it has none, as an infinite one, the batch's number is.
+            where it has none, as an infinite one, the batch's number in the run is.
         batch_size: of each process; several, where the batch sampler takes them.
         batch_sampler: how batches are made: ``dict(type='AspectRatioBatchSampler')``;
             None: one after the other.
@@ -69,6 +69,7 @@ class SeededBatchSampler(Sampler):
     Attributes:
         start: batches that the next iteration leaves out, without loading them:
             those that a resumed run has seen. It is 0 again afterwards.
+        passes: times that the sampler was exhausted before.
 
     Raises:
         TypeError, ValueError: ``batch_size`` or ``seed`` out of range.
@@ -95,6 +96,7 @@ class SeededBatchSampler(Sampler):
         self.batch_size = batch_size
         self.seed = check_whole('seed', sampler.seed if seed is None else seed, minimum=0)
         self.start = 0
+        self.passes = 0
 
     @property
     def is_finite(self) -> bool:
@@ -103,15 +105,16 @@ class SeededBatchSampler(Sampler):
 
     def __iter__(self) -> Iterator[SeededBatch]:
         start, self.start = self.start, 0
+        before = self.passes * len(self.batches) if self.passes else 0
         batches = iter(self.batches)
         for number in itertools.count():
             if not self.is_finite:  # some draw from the global generators, batch by batch
-                seed_generators(self.seed, number)
+                seed_generators(self.seed, before + number)
             indices = next(batches, None)
             if indices is None:
                 return
             if number >= start:
-                moment = self.sampler.epoch if self.is_finite else number
+                moment = self.sampler.epoch if self.is_finite else before + number
                 yield SeededBatch(indices, moment, self.seed)
 
     def __len__(self) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from mmengine.dist import all_reduce, get_world_size
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
@@ -53,7 +53,9 @@ class NonFiniteHook(Hook):
         self._runner = runner
         student = runner.model.module if is_model_wrapper(runner.model) else runner.model
         self._names = {parameter: name for name, parameter in student.named_parameters()}
-        self._buffers = list(student.buffers()) if self.action == 'skip' else []
+        averages = [hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)]
+        kept = [student, *averages] if self.action == 'skip' else []
+        self._buffers = [buffer for module in kept for buffer in module.buffers()]
         self._kept = [buffer.clone() for buffer in self._buffers]
 
         def note(module: nn.Module, args: tuple, output: Any) -> None:
@@ -61,7 +63,7 @@ class NonFiniteHook(Hook):
             if module is student and isinstance(output, Mapping) and self._group:
                 self._group[-1].losses.extend(_losses_in(output))
 
-        wrappers = _wrappers(runner)
+        wrappers = wrappers_of(runner)
         self._scaled = any(hasattr(each, 'loss_scaler') for each in wrappers)
         self._clipped = any(each.clip_grad_kwargs for each in wrappers)
         self._handles = [
@@ -82,7 +84,7 @@ class NonFiniteHook(Hook):
             self._group, self._left_out = [], False
             for kept, buffer in zip(self._kept, self._buffers, strict=True):
                 kept.copy_(buffer)
-        self._group.append(_Iteration(runner.iter + 1, image_names(data_batch)))
+        self._group.append(_Iteration(runner.iter + 1, data_batch))
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
@@ -143,7 +145,7 @@ class NonFiniteHook(Hook):
         ]
         wrong = [p for p in parameters if p.grad is not None and not p.grad.isfinite().all()]
         parts = [f'losses {_some([loss for loss, _ in named])}'] if named else []
-        if wrong and self._clipped:
+        if len(wrong) > 1 and self._clipped and len(wrong) == len(parameters):
             parts.append('gradients (clipping made all of them so)')
         elif wrong:
             names = [self._names.get(p, 'a parameter of the method') for p in wrong]
@@ -152,7 +154,9 @@ class NonFiniteHook(Hook):
         guilty = {iteration.number: iteration for _, iteration in named} or {
             iteration.number: iteration for iteration in self._group
         }
-        images = [str(name) for iteration in guilty.values() for name in iteration.images]
+        images = [
+            str(name) for iteration in guilty.values() for name in image_names(iteration.batch)
+        ]
         return (
             f'not finite at iteration {", ".join(map(str, guilty))}: {what}; '
             f'images: {_some(images)}'
@@ -164,7 +168,7 @@ class _Iteration:
     """What a step may have to name."""
 
     number: int
-    images: list[Any]
+    batch: Any
     losses: list[tuple[str, Tensor]] = field(default_factory=list)
 
 
@@ -172,11 +176,12 @@ def is_accumulating(runner: Runner) -> bool:
     """Whether gradients wait for those of further iterations, before the optimizer's step."""
     return any(
         getattr(each, '_inner_count', 0) % getattr(each, '_accumulative_counts', 1)
-        for each in _wrappers(runner)
+        for each in wrappers_of(runner)
     )
 
 
-def _wrappers(runner: Runner) -> list[OptimWrapper]:
+def wrappers_of(runner: Runner) -> list[OptimWrapper]:
+    """The optimizers' wrappers of a run."""
     wrapper = runner.optim_wrapper
     return list(wrapper.values()) if isinstance(wrapper, OptimWrapperDict) else [wrapper]
 
@@ -195,7 +200,9 @@ def image_names(batch: Any) -> list[Any]:
         return []
     if 'indices' in batch:
         return torch.as_tensor(batch['indices']).tolist()
-    samples = batch.get('data_samples') or []
+    samples = batch.get('data_samples')
+    if not isinstance(samples, list | tuple):
+        return []
     return [getattr(s, 'img_path', None) or getattr(s, 'img_id', '?') for s in samples]
 
 

@@ -59,8 +59,9 @@ class EpochLoop(_Repeatable, EpochBasedTrainLoop):
 
     def run(self) -> Any:
         """Train; returns the model."""
-        self.runner.call_hook('before_train')
         done = self._batches_done()
+        self._count_to_the_end(done)
+        self.runner.call_hook('before_train')
         if done == 0:
             self._validate_if_due(self._epoch, self._max_epochs)
         while self._epoch < self._max_epochs and not self.stop_training:
@@ -73,9 +74,12 @@ class EpochLoop(_Repeatable, EpochBasedTrainLoop):
     def _batches_done(self) -> int:
         """How many batches of the epoch a resumed run has seen."""
         length = len(self.dataloader)
-        # A checkpoint of MMEngine's own loop does not say.
-        unsaid = (self._iter - self._epoch * length, length)
-        done, length_then = self.runner.message_hub.runtime_info.get(PROGRESS, unsaid)
+        info = self.runner.message_hub.runtime_info
+        # A checkpoint of MMEngine's own loop does not say. One of an epoch's end was saved
+        # while the hub still named that epoch.
+        at_the_end = info.get('epoch', self._epoch) < self._epoch
+        unsaid = (0 if at_the_end else self._iter - self._epoch * length, length)
+        done, length_then = info.get(PROGRESS, unsaid)
         if done and (length_then != length or not 0 < done <= length):
             self.runner.logger.warning(
                 f'epoch {self._epoch + 1} was left after {done} of {length_then} batches and has '
@@ -84,6 +88,18 @@ class EpochLoop(_Repeatable, EpochBasedTrainLoop):
             )
             return 0
         return done
+
+    def _count_to_the_end(self, done: int) -> None:
+        """Tell the optimizer's wrapper, which counts iterations, where a resumed run ends now.
+
+        With other batches that is not ``max_iters``, and the last group of iterations
+        whose gradients are added up would be taken for another's.
+        """
+        left = (self._max_epochs - self._epoch) * len(self.dataloader) - done
+        if self._iter and left != self._max_iters - self._iter:
+            self.runner.optim_wrapper.initialize_count_status(
+                self.runner.model, self._iter, self._iter + left
+            )
 
     def run_iter(self, idx: int, data_batch: Any) -> None:
         """One iteration, after seeding."""
@@ -94,7 +110,7 @@ class EpochLoop(_Repeatable, EpochBasedTrainLoop):
         """Iterate over an epoch, or what is left of it."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
-        self._batches.start = self._done
+        self._batches.start, self._batches.passes = self._done, self._epoch
         for index, batch in enumerate(self.dataloader, self._done):
             self.run_iter(index, batch)
         self.runner.message_hub.update_info(PROGRESS, (0, len(self.dataloader)))
@@ -156,6 +172,6 @@ class IterLoop(_Repeatable, IterBasedTrainLoop):
         while True:
             if self._batches.is_finite:
                 self._batches.sampler.set_epoch(passes)
-            self._batches.start = start
+            self._batches.start, self._batches.passes = start, passes
             yield from self.dataloader
             passes, start = passes + 1, 0

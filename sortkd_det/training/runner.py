@@ -31,7 +31,7 @@ from sortkd_det.distill import load_checkpoint
 from sortkd_det.registry import DATA_SAMPLERS, HOOKS
 
 from .batches import SeededBatchSampler
-from .finite import NonFiniteHook, is_accumulating
+from .finite import NonFiniteHook, is_accumulating, wrappers_of
 from .loops import EpochLoop, IterLoop
 
 #: Exit status of a run that SIGTERM stopped and that ``--resume`` takes up again
@@ -291,7 +291,8 @@ class StopHook(Hook):
 
     One process leaves after the current iteration, in training as in
     validation; several agree on one every ``interval`` iterations. Where
-    gradients are accumulated, the last of a group is waited for.
+    gradients are accumulated, the last of a group is waited for, and groups are
+    counted together until they have ``interval`` iterations.
 
     Args:
         interval: iterations between two agreements of several processes.
@@ -310,7 +311,8 @@ class StopHook(Hook):
         """Leave, if that was asked."""
         if is_accumulating(runner):
             return
-        if self._all_agree(runner, runner.iter + 1):
+        group = max(getattr(each, '_accumulative_counts', 1) for each in wrappers_of(runner))
+        if self._all_agree(runner, (runner.iter + 1) // group, max(self.interval // group, 1)):
             self._leave(runner, runner.iter + 1)
 
     def before_val_epoch(self, runner: Runner) -> None:
@@ -330,17 +332,17 @@ class StopHook(Hook):
         """Leave, if that was asked; a resumed run validates anew."""
         if get_world_size() > 1 and batch_idx >= self._shared_val_iters:
             return
-        if self._all_agree(runner, batch_idx + 1):
+        if self._all_agree(runner, batch_idx + 1, self.interval):
             for hook in runner.hooks:
                 if isinstance(hook, EMAHook):  # it has put the averaged weights in, to validate
                     hook.after_val_epoch(runner)
             self._leave(runner, runner.iter)
 
-    def _all_agree(self, runner: Runner, iteration: int) -> bool:
+    def _all_agree(self, runner: Runner, number: int, interval: int) -> bool:
         """Whether to leave now; of several processes all hear it if one was asked."""
         if get_world_size() == 1:
             return runner.stop_asked
-        if iteration % self.interval:
+        if number % interval:
             return False
         asked = tensor(float(runner.stop_asked), device=_device(runner))
         all_reduce(asked, op='max')

@@ -3,7 +3,8 @@ import os
 import pickle
 import threading
 import warnings
-from collections import OrderedDict, defaultdict
+from collections import Counter, OrderedDict, defaultdict, deque
+from enum import StrEnum
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -393,7 +394,39 @@ def test_functions_are_left_out_and_what_else_is_not_plain_is_named(tmp_path):
     assert loaded == {key: value for key, value in state.items() if not callable(value)}
     assert {'last_step', 'total_steps'} <= set(loaded)
     with pytest.warns(UserWarning, match=r'without an entry of .*Path'):
-        assert to_plain([Path('a'), 1]) == [None, 1]
+        assert to_plain({'a': [Path('a'), 1], 'b': Path('b')}) == {'a': [None, 1]}
+
+
+def test_kinds_of_plain_types_become_those(tmp_path):
+    class Colour(StrEnum):
+        RED = 'red'
+
+    class Number(int):
+        pass
+
+    odd = {
+        'enum': Colour.RED,
+        'number': Number(3),
+        'deque': deque([1, 2], maxlen=2),
+        'range': range(2),
+        'frozen': frozenset({1}),
+        'flag': np.bool_(True),
+        'device': torch.device('cpu'),
+        'size': torch.Size([2, 3]),
+        'counts': Counter('aab'),
+    }
+    torch.save(to_plain(odd), tmp_path / 'x.pth')
+    assert load_checkpoint(tmp_path / 'x.pth') == {
+        'enum': 'red',
+        'number': 3,
+        'deque': [1, 2],
+        'range': [0, 1],
+        'frozen': [1],
+        'flag': True,
+        'device': torch.device('cpu'),
+        'size': torch.Size([2, 3]),
+        'counts': {'a': 2, 'b': 1},
+    }
 
 
 def test_restoring_leaves_alone_what_is_no_plain_history(hub):

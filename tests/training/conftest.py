@@ -73,12 +73,20 @@ def detector(tmp_path, toy_data, random_teacher) -> Config:
 def start():
     """Build the runner of a config, under a name that no other run has."""
     number = iter(range(10**6))
+    runners = []
 
     def build(cfg: Config, work_dir: str | None = None, resume: bool | str = False):
         cfg = copy.deepcopy(cfg)
         cfg.work_dir = work_dir or cfg.work_dir
         cfg.resume = resume
         cfg.experiment_name = f'{Path(cfg.work_dir).parent.name}-{next(number)}'
-        return build_runner(cfg)
+        runners.append(build_runner(cfg))
+        return runners[-1]
 
-    return build
+    yield build
+    # A collected runner waits five seconds for each worker: its queues are closed first.
+    for runner in runners:
+        for loop in (runner._train_loop, runner._val_loop):  # a dict, if it was not built
+            iterator = getattr(getattr(loop, 'dataloader', None), '_iterator', None)
+            if iterator is not None:
+                iterator._shutdown_workers()

@@ -132,3 +132,27 @@ def test_sending_a_batch_to_a_worker_seeds_nothing():
 def test_arguments_out_of_range_are_refused(arguments, message):
     with pytest.raises((TypeError, ValueError), match=message):
         SeededBatchSampler(DefaultSampler(Drawing(), seed=0), **arguments)
+
+
+class Restless(InfiniteSampler):
+    """Finite, on the global generator, and without an epoch: as some data sets' own samplers."""
+
+    def __iter__(self):
+        yield from torch.randperm(len(self.dataset)).tolist()
+
+
+def test_a_sampler_without_an_epoch_has_another_order_in_each():
+    dataset = Drawing()
+    batches = SeededBatchSampler(Restless(dataset, seed=3), 4)
+
+    def items(passes, start=0):
+        batches.passes, batches.start = passes, start
+        loader = DataLoader(dataset, batch_sampler=batches, collate_fn=pseudo_collate)
+        return [tuple(map(tuple, batch)) for batch in loader]
+
+    first, second = items(0), items(1)
+    assert sorted(i for batch in second for i in batch[0]) == list(range(10))
+    assert [batch[0] for batch in first] != [batch[0] for batch in second]
+    assert not {x for batch in first for x in batch[1]} & {x for batch in second for x in batch[1]}
+    assert items(1) == second
+    assert items(1, start=2) == second[2:]

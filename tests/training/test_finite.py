@@ -3,16 +3,18 @@
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from test_resume import assert_same
 
 from sortkd_det.distill import DistillHook
 from sortkd_det.training import NonFiniteHook
+from sortkd_det.training.finite import image_names
 
 
 class Spoil(Hook):
@@ -172,6 +174,38 @@ def test_a_loss_is_not_the_scalers_affair(classifier, start, action):
     assert_same(before, after)  # statistics of batch norm too
 
 
+@pytest.mark.parametrize('wrapper', ['ScalingWrapper', 'OptimWrapper'])
+def test_the_average_of_weights_takes_nothing_of_it_in(classifier, start, wrapper):
+    """A NaN among the pixels of iteration 4, in a group of two under the plain wrapper."""
+    groups = 2 if wrapper == 'OptimWrapper' else 1
+    classifier.optim_wrapper.update(type=wrapper, accumulative_counts=groups)
+    classifier.custom_hooks += [
+        dict(type='sortkd_det.NonFiniteHook', action='skip'),
+        dict(type='EMAHook', update_buffers=True),
+    ]
+    runner = start(classifier)
+
+    class SpoilPixels(Hook):
+        def before_train(self, runner):
+            runner.model.conv1.register_forward_pre_hook(
+                lambda module, args: (args[0] * (math.nan if runner.iter == 3 else 1),)
+            )
+
+    runner.register_hook(SpoilPixels())
+    runner.train()
+    assert runner.message_hub.get_info('skipped_steps') == 1
+    (average,) = (hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook))
+    for model in (runner.model, average):
+        assert all(value.isfinite().all() for value in model.state_dict().values())
+
+
+def test_batches_of_any_kind_are_trained_on():
+    assert image_names({'inputs': 1, 'data_samples': torch.zeros(3)}) == []
+    assert image_names({'inputs': 1, 'data_samples': None}) == []
+    assert image_names([torch.zeros(2), torch.zeros(2)]) == []
+    assert image_names({'data_samples': [SimpleNamespace(img_path='a.jpg')]}) == ['a.jpg']
+
+
 @pytest.mark.parametrize('what', ['loss', 'gradient'])
 def test_a_gradient_that_overflows_is_the_scalers_affair(classifier, start, what):
     classifier.optim_wrapper.type = 'ScalingWrapper'
@@ -194,6 +228,14 @@ def test_a_group_of_iterations_is_left_out_as_one(classifier, start):
     (line,) = re.findall('not finite at.*', log.read_text())
     assert 'not finite at iteration 3: losses loss_cls = nan and gradients of' in line
     assert len(line.split('images: ')[1].split(': the step')[0].split(', ')) == 4
+
+
+def test_clipping_leaves_a_gradient_without_bound_the_only_one(classifier, start):
+    classifier.optim_wrapper.clip_grad = dict(max_norm=1.0)
+    runner = start(classifier)
+    runner.register_hook(Spoil({5}, math.inf, 'gradient'))
+    with pytest.raises(FloatingPointError, match=r'gradients of fc\.weight; images'):
+        runner.train()
 
 
 def test_clipping_blames_no_single_parameter(classifier, start):

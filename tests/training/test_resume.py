@@ -307,6 +307,37 @@ def test_an_epoch_of_other_batches_is_begun_anew(classifier, start, batch_size, 
         assert ('the epoch is begun anew' in log.read_text()) == (left_after == 4)
 
 
+def test_a_checkpoint_of_an_epochs_end_needs_no_note_of_batches(classifier, start):
+    """As earlier versions and MMEngine itself write them: 3 batches to the epoch then, 2 now."""
+    classifier.train_cfg.max_epochs = 1
+    runner = start(classifier)
+    runner.register_hook(Forget())
+    runner.train()
+    classifier.train_dataloader.batch_size = 6
+    classifier.train_cfg.max_epochs = 2
+    resumed = train(start(classifier, resume=True))
+    assert resumed.iter == 3 + 2
+    (log,) = Path(resumed.log_dir).glob('*.log')
+    assert 'begun anew' not in log.read_text()
+
+
+class Forget(Hook):
+    priority = 'LOWEST'
+
+    def before_save_checkpoint(self, runner, checkpoint):
+        del checkpoint['message_hub']['runtime_info']['batches_of_epoch']
+
+
+def test_accumulation_ends_with_a_run_of_other_batches(classifier, start):
+    """MMEngine's count of iterations to the end would be over before the run is."""
+    classifier.optim_wrapper.accumulative_counts = 2
+    classifier.train_cfg.max_epochs = 2
+    start(classifier).train()  # 6 iterations
+    classifier.train_dataloader.batch_size = 6
+    classifier.train_cfg.max_epochs = 4
+    assert train(start(classifier, resume=True)).iter == 6 + 2 * 2
+
+
 def test_a_schedule_that_holds_a_function_is_resumed(classifier, start, tmp_path):
     classifier.param_scheduler = dict(
         type='OneCycleLR', eta_max=0.1, total_steps=9, by_epoch=False, convert_to_iter_based=False

@@ -112,11 +112,10 @@ class Classifier(BaseModel):
 
     def _run_forward(self, data: Any, mode: str) -> Any:
         """What MMEngine's steps call, with what the data preprocessor gave."""
-        if not isinstance(data, dict) or not {'inputs'} <= set(data) <= {'inputs', 'data_samples'}:
-            found = sorted(data) if isinstance(data, dict) else type(data).__name__
+        if isinstance(data, dict) and not {'inputs'} <= set(data) <= {'inputs', 'data_samples'}:
             raise TypeError(
                 f'a batch for {type(self).__name__} must be a dict of inputs and data_samples, got '
-                f'{found}; for the data sets of this package set model.data_preprocessor to '
+                f'{sorted(data)}; for the data sets of this package set model.data_preprocessor to '
                 'dict(type="sortkd_det.ImagePreprocessor", mean=…, std=…)'
             )
         return super()._run_forward(data, mode)
