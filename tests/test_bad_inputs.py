@@ -10,6 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
 from mmengine.config import Config
@@ -1101,6 +1102,13 @@ def test_an_interrupted_run_is_no_error(monkeypatch, capsys, error, code, says):
         ends(error, monkeypatch)
     assert stopped.value.code == code
     assert capsys.readouterr().err == says
+
+
+def test_an_image_that_opencv_refuses_is_one_line(monkeypatch, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        ends(cv2.error('OpenCV: too many pixels in an image'), monkeypatch)
+    assert stopped.value.code == 1
+    assert 'error: OpenCV: too many pixels in an image (' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
