@@ -32,6 +32,7 @@ from hypothesis import strategies as st
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 from mmengine.registry import FUNCTIONS
+from odd_checkpoints import Call, save, zip_and_legacy
 from PIL import Image
 from torch import nn
 
@@ -43,22 +44,6 @@ from sortkd_det.run import build_runner, choose_pair
 REPO = Path(__file__).parents[1]
 GIB = 2**30
 DAMAGED = 'is not a PyTorch checkpoint, or is damaged: '
-zip_and_legacy = pytest.mark.parametrize('as_zip', [True, False], ids=['zip', 'legacy'])
-
-
-class Call:
-    """Calls ``function(*arguments)`` when it is unpickled."""
-
-    def __init__(self, function, *arguments):
-        self.function, self.arguments = function, arguments
-
-    def __reduce__(self):
-        return self.function, self.arguments
-
-
-def save(content, path, as_zip=True):
-    torch.save(content, path, _use_new_zipfile_serialization=as_zip)
-    return path
 
 
 def repack(path, compression=zipfile.ZIP_STORED, **changed):
