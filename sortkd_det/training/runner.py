@@ -18,6 +18,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import all_reduce, barrier, broadcast, get_world_size, is_main_process
+from mmengine.evaluator import Evaluator
 from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
@@ -31,6 +32,7 @@ from sortkd_det.distill import load_checkpoint
 from sortkd_det.registry import DATA_SAMPLERS, HOOKS
 
 from .batches import SeededBatchSampler
+from .coco_ground_truth import mend_ground_truth
 from .finite import NonFiniteHook, is_accumulating, wrappers_of
 from .loops import EpochLoop, IterLoop
 
@@ -54,6 +56,7 @@ class ResumableRunner(Runner):
     - Resuming without a path takes the newest checkpoint that is whole, and
       warns of those that are not.
     - After SIGTERM the run saves, and exits with status :data:`EXIT_STOPPED`.
+    - COCO's evaluation is right whatever the ids of the annotations are.
 
     Args: those of MMEngine's ``Runner``.
     """
@@ -118,6 +121,13 @@ class ResumableRunner(Runner):
         loader = Runner.build_dataloader(dataloader, *args, **kwargs)
         loader.worker_init_fn = functools.partial(_start_worker, _STOPPING, loader.worker_init_fn)
         return loader
+
+    def build_evaluator(self, evaluator: Any) -> Evaluator:
+        """Build the evaluator; what its metrics read of COCO's annotations becomes evaluable."""
+        evaluator = super().build_evaluator(evaluator)
+        for metric in evaluator.metrics:
+            mend_ground_truth(metric)
+        return evaluator
 
     def register_default_hooks(self, hooks: dict | None = None) -> None:
         """Register the default hooks; MMEngine's checkpoint hook becomes ours."""
