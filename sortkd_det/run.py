@@ -210,11 +210,12 @@ def prepare(cfg: Config, loaders: tuple[str, ...]) -> None:
 
     Raises:
         FileNotFoundError, ValueError: as
-            :func:`~sortkd_det.detection.annotations.check_annotations`.
+            :func:`~sortkd_det.detection.data_checks.check_annotations`.
     """
     if not uses_mmdet(cfg):
         return
-    from .detection.annotations import check_annotations, register_mmdet
+    from .detection.data_checks import check_annotations
+    from .detection.registries import register_mmdet
 
     register_mmdet()
     if is_main_process():

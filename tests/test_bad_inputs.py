@@ -589,7 +589,55 @@ no images
 
 an image that is not there
     {DETECTOR} --data-root {lost_image}
-    FileNotFoundError: .png, the first of ..., does not exist; check data_root and data_prefix
+    FileNotFoundError: 1 of the 12 images do not exist; the first is ....png; check data_root and
+
+images named as on Windows
+    {DETECTOR} --data-root {backslashes}
+    FileNotFoundError: 12 of the 12 images have a file_name with backslashes, ...; write them with /
+
+crowds alone
+    {DETECTOR} --data-root {crowds}
+    ValueError: empty training set: ...12 images and ... boxes, and all of them are crowds
+
+crowds in words
+    {DETECTOR} --data-root {crowds_in_words}
+    ValueError: annotations have an iscrowd that is no number; the first is ...; expected 0 or 1
+
+images that are all smaller than is wanted
+    {DETECTOR} train_dataloader.dataset.filter_cfg.min_size=500
+    ValueError: empty training set: ... all of the images are smaller than filter_cfg.min_size = 500
+
+a root of all categories of the name of one
+    {DETECTOR} --data-root {root_category}
+    ValueError: share their name ...; no annotation is of the category with the id 0 ...: take it
+
+a metric that reads another file
+    {DETECTOR} val_evaluator.ann_file={toy}/annotations/train.json
+    ValueError: train.json: 6 of the 6 images of ...val.json, which the val_dataloader reads, ...set
+
+a metric that reads a file of other images
+    test.py configs/toy/student.py {teacher} {ON_TOY} test_evaluator.ann_file={other_images}
+    ValueError: another id, file_name or size in it; ...; set test_evaluator.ann_file to ...val.json
+
+a metric that reads a file of other categories
+    {DETECTOR} val_evaluator.ann_file={other_order}/annotations/train.json
+    ValueError: in another order ... set val_evaluator.ann_file to ...val.json, which the val_datalo
+
+a metric that reads no boxes
+    {DETECTOR} val_evaluator.ann_file={captions}
+    ValueError: captions.json (val_evaluator.ann_file) is not a COCO annotation file: it has no list
+
+a metric that reads nothing
+    {DETECTOR} val_evaluator.ann_file=nowhere.json
+    FileNotFoundError: val_evaluator.ann_file is nowhere.json, which does not exist; set it to
+
+data of a classifier, looked at as a detector's
+    check_data.py configs/clothing/student.py
+    ValueError: configs/clothing/student.py is no config of MMDetection: ... looks at COCO files
+
+a teacher of other classes, looked at beforehand
+    check_data.py configs/toy/sortkd.py --data-root {toy} --teacher-checkpoint {renamed_class}
+    ValueError: cannot teach this: teacher and student differ in their classes: 3 and 12
 
 an image that does not decode
     {DETECTOR} --data-root {text_for_image}
@@ -856,6 +904,14 @@ def annotated(change):
     return changed('toy', rewrite)
 
 
+def with_boxes(**changes):
+    """A change of each box."""
+    return lambda data: {
+        **data,
+        'annotations': [{**annotation, **changes} for annotation in data['annotations']],
+    }
+
+
 def of_classes(*names):
     """A maker of the teacher's weights, trained on classes of these names."""
     return lambda self: self.save(
@@ -917,6 +973,17 @@ class Given(dict):
         }
     )
     other_order = annotated(lambda data: {**data, 'categories': data['categories'][::-1]})
+    crowds = annotated(with_boxes(iscrowd=1))
+    crowds_in_words = annotated(with_boxes(iscrowd='0'))
+    root_category = annotated(
+        lambda data: {**data, 'categories': [{'id': 0, 'name': 'circle'}, *data['categories']]}
+    )
+    backslashes = annotated(
+        lambda data: {
+            **data,
+            'images': [{**i, 'file_name': f'train\\{i["file_name"]}'} for i in data['images']],
+        }
+    )
     lost_image = changed('toy', lambda root: min((root / 'train').iterdir()).unlink())
     text_for_image = changed('toy', lambda root: min((root / 'train').iterdir()).write_text('no'))
 
@@ -936,6 +1003,20 @@ class Given(dict):
         path = self.folder / 'cut.pth'
         whole = self['resnet14'].read_bytes()
         path.write_bytes(whole[: len(whole) // 2])
+        return path
+
+    def other_images(self):
+        data = json.loads((self['toy'] / 'annotations/val.json').read_text())
+        for image in data['images']:
+            image['file_name'] = f'x{image["file_name"]}'
+        path = self.folder / 'other.json'
+        path.write_text(json.dumps(data))
+        return path
+
+    def captions(self):
+        path = self.folder / 'captions.json'
+        caption = {'id': 1, 'image_id': 1, 'caption': 'a star'}
+        path.write_text(json.dumps({'images': [], 'annotations': [caption]}))
         return path
 
     def no_weights(self):

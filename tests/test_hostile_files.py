@@ -12,6 +12,7 @@ import copy
 import io
 import json
 import pickle
+import re
 import struct
 import tarfile
 import threading
@@ -855,7 +856,7 @@ def images(**change):
 @pytest.fixture
 def check(tmp_path):
     """``check(content, **settings)``: check a data set with that file; returns its warnings."""
-    from sortkd_det.detection.annotations import check_annotations
+    from sortkd_det.detection.data_checks import check_data
 
     (tmp_path / 'root/images').mkdir(parents=True)
     for name in ('1.png', '2.png'):
@@ -875,10 +876,10 @@ def check(tmp_path):
         cfg = {loader: dict(dataset=dataset | changes)}
         if evaluator is not None:
             cfg[loader.replace('dataloader', 'evaluator')] = evaluator
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter('always')
-            check_annotations(Config(cfg), (loader,))
-        return [str(warning.message) for warning in caught]
+        report = check_data(Config(cfg), (loader,))
+        report.raise_errors()
+        run.counts = report.counts
+        return [finding.message for finding in report.findings]
 
     run.root = str(tmp_path / 'root')
     return run
@@ -905,7 +906,7 @@ def test_files_that_mmdetection_reads_otherwise_are_left_to_it(check):
 
 def test_one_part_of_the_training_data_may_be_unlabelled(check):
     """As in MMDetection's semi-supervised configs."""
-    from sortkd_det.detection.annotations import check_annotations
+    from sortkd_det.detection.data_checks import check_annotations
 
     assert check(coco()) == []  # writes the file
     labelled = dict(
@@ -938,9 +939,12 @@ LOADER = ('train_dataloader',)
 def test_sound_annotations_pass_without_a_warning(check):
     assert check(coco()) == []
     crowd = {'iscrowd': 1, 'bbox': [0.0, 0.0, 8.0, 6.0], 'area': 48.0, 'segmentation': []}
-    assert (
-        check(coco(**boxes(crowd, {'category_id': 9}, {'ignore': 1, 'bbox': [0, 0, 0, 0]}))) == []
-    )
+    content = coco(**boxes(crowd, {'category_id': 9}, {'ignore': 1, 'bbox': [0, 0, 2, 2]}))
+    assert check(content, 'val_dataloader') == []
+    # What is left out of training, as it is meant, is counted.
+    ignored, crowds = check(content)
+    assert 'train.json: 1 of the 4 boxes have "ignore" set' in ignored
+    assert 'train.json: 1 of the 4 boxes are crowds (iscrowd 1), which MMDetection' in crowds
 
 
 INCOMPLETE = 'train.json: 1 of the {} have no id'
@@ -1031,11 +1035,11 @@ def test_boxes_that_mmdetection_leaves_out_are_counted(check):
         {'image_id': 3},
     ]
     partly = [{'bbox': [-1, -1, 3, 4]}, {'bbox': [7, 5, 100, 100]}]
-    (warning,) = check(coco(**boxes(*odd, *partly)))
-    assert 'train.json: MMDetection leaves out boxes, of 10 in all: ' in warning
-    assert '4 less than one pixel wide or high, or of no area (the first has the id 1)' in warning
-    assert '2 outside of their image (the first has the id 5)' in warning
-    assert '1 of an image that the file does not have (the first has the id 7)' in warning
+    lost, small, outside, beyond = check(coco(**boxes(*odd, *partly)))
+    assert re.search(r'4 of the 10 boxes are less than one pixel wide or high.* id 1,', small)
+    assert re.search(r'train.json: 2 of the 10 boxes are outside of their image.* id 5,', outside)
+    assert re.search(r'1 of the 10 boxes are of an image that the file does not.* id 7,', lost)
+    assert re.search(r'1 of the 10 boxes reach beyond their image.* id 9, bbox', beyond)
 
 
 def test_mmdetection_leaves_out_those_boxes_and_no_others(check, tmp_path):
@@ -1047,7 +1051,7 @@ def test_mmdetection_leaves_out_those_boxes_and_no_others(check, tmp_path):
         for _ in range(300)
     ]
     content = coco(annotations=boxes(*changes)['annotations'][1:])
-    (warning,) = check(content)
+    check(content)
     dataset = CocoDataset(
         data_root=str(tmp_path / 'root'),
         ann_file='train.json',
@@ -1055,14 +1059,13 @@ def test_mmdetection_leaves_out_those_boxes_and_no_others(check, tmp_path):
         metainfo=dict(classes=('cat', 'dog')),
     )
     kept = sum(len(dataset.get_data_info(i)['instances']) for i in range(len(dataset)))
-    left_out = sum(int(part.split()[0]) for part in warning.split(': ')[2].split('; '))
-    assert kept + left_out == 300
-    assert kept > 20
+    assert check.counts[0].used_boxes == kept
+    assert 20 < kept < 280
 
 
 def test_a_training_set_whose_boxes_are_all_left_out_is_empty(check):
     nothing = coco(annotations=boxes({'bbox': [9, 9, 1, 1]})['annotations'][1:])
-    with pytest.raises(ValueError, match=r'empty training set: .* has 2 images and 1 boxes, no'):
+    with pytest.raises(ValueError, match=r'empty training set: .* has 2 images and 1 boxes, and'):
         check(nothing)
     assert 'outside of their image' in check(nothing, 'val_dataloader')[0]
 
@@ -1078,6 +1081,8 @@ def test_an_image_outside_of_the_data_root_is_refused_by_name(check, name):
 
 
 def test_names_that_stay_within_the_data_root_pass(check, tmp_path):
+    (tmp_path / 'root/images/a').mkdir()
+    cv2.imwrite(str(tmp_path / 'root/images/a..b.png'), np.zeros((6, 8, 3), np.uint8))
     for name in ('../images/2.png', 'a/../2.png', 'a..b.png', str(tmp_path / 'root/images/2.png')):
         assert check(coco(**images(file_name=name))) == []
     with pytest.raises(ValueError, match='may not leave it'):

@@ -100,6 +100,7 @@ ROOMS = {
     'registry': (0, {'mmengine'}),
     'version': (0, set()),
     'plain_json': (0, set()),
+    'collector': (0, set()),
     'processors': (1, {'torch'}),
     'losses': (1, {'torch'}),
     'distill': (2, {'torch', 'numpy', 'mmengine'}),

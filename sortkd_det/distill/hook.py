@@ -257,7 +257,11 @@ def _check_classes(teacher: Teacher, runner: Runner) -> None:
             'the checkpoint of the teacher names no classes: only their number is checked'
         )
         return
-    own, other = list(own), list(teacher.classes)
+    check_same_classes(list(own), list(teacher.classes))
+
+
+def check_same_classes(own: list[str], other: list[str]) -> None:
+    """Raise ValueError unless ``other``, a teacher's, are a data set's ``own`` classes in order."""
     if own == other:
         return
     if sorted(own) == sorted(other):

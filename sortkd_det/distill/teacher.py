@@ -161,6 +161,11 @@ def load_weights(model: nn.Module, filename: str) -> Sequence[str] | None:
     """
     checkpoint = load_checkpoint(filename)
     fit_weights(model, checkpoint, filename)
+    return classes_of(checkpoint)
+
+
+def classes_of(checkpoint: Mapping) -> Sequence[str] | None:
+    """The class names that a checkpoint tells, or None."""
     meta = checkpoint.get('meta') or {}
     dataset_meta = {key.lower(): value for key, value in (meta.get('dataset_meta') or meta).items()}
     return dataset_meta.get('classes')

@@ -28,6 +28,7 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import device, nn, tensor
 from torch.utils.data import DataLoader
 
+from sortkd_det.collector import paused
 from sortkd_det.distill import load_checkpoint
 from sortkd_det.registry import DATA_SAMPLERS, HOOKS
 
@@ -118,7 +119,8 @@ class ResumableRunner(Runner):
     @staticmethod
     def build_dataloader(dataloader: Any, *args: Any, **kwargs: Any) -> DataLoader:
         """Build a loader whose workers live on while a run that was told to stop saves."""
-        loader = Runner.build_dataloader(dataloader, *args, **kwargs)
+        with paused():
+            loader = Runner.build_dataloader(dataloader, *args, **kwargs)
         loader.worker_init_fn = functools.partial(_start_worker, _STOPPING, loader.worker_init_fn)
         return loader
 
