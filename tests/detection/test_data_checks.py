@@ -1,5 +1,6 @@
 """What is found in COCO files, images and metrics before a run."""
 
+import importlib.util
 import json
 import re
 import shutil
@@ -540,3 +541,21 @@ def test_classes_of_the_teacher_are_compared(part, tmp_path):
     assert 'names no classes' in only(said(None))
     assert 'of the teacher does not exist' in only(said(CLASSES, Path('no/such.pth')))
     assert said(CLASSES[::-1], 'https://example.org/teacher.pth') == []
+
+
+@pytest.mark.parametrize('config', ['student', 'sortkd'])
+def test_the_tool_prints_what_there_is_and_what_was_found(
+    config, toy_data, random_teacher, monkeypatch, capsys
+):
+    repo = Path(__file__).parents[2]
+    spec = importlib.util.spec_from_file_location('check_data', repo / 'tools/check_data.py')
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    monkeypatch.chdir(repo)
+    options = ['--teacher-checkpoint', str(random_teacher)] if config == 'sortkd' else []
+    arguments = [f'configs/toy/{config}.py', '--data-root', str(toy_data), *options]
+    tool.main(tool.get_parser().parse_args(arguments))
+    said = capsys.readouterr().out
+    assert re.search(r'train_dataloader .*train\.json \| 12 of 12 ', said)
+    assert re.search(r'test_dataloader .*val\.json +\| 6 of 6 ', said)
+    assert said.rstrip().endswith('nothing found that is wrong')

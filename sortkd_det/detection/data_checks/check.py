@@ -96,13 +96,9 @@ class _Check:
         """Check each loader, and the evaluator beside it."""
         for loader in loaders:
             parts, all_known = coco_parts(loader, (self.cfg.get(loader) or {}).get('dataset'))
-            judged, lacks = [], []
-            for part in parts:
-                data, lack = self._check_part(part)
-                lacks.append(lack)
-                if data is not None:
-                    judged.append(data)
-            self._refuse_empty(loader, parts, lacks, judged)
+            found = [self._check_part(part) for part in parts]
+            judged = [data for data, _ in found if data is not None]
+            self._refuse_empty(loader, found)
             evaluator = _evaluator_of(loader)
             if self.cfg.get(evaluator):
                 all_known = all_known and len(judged) == len(parts)
@@ -142,10 +138,9 @@ class _Check:
         check_images(part, file, used, self.report, self.every_size)
         return Judged(part, file, used, classes), check_boxes(part, file, classes, self.report)
 
-    def _refuse_empty(
-        self, loader: str, parts: list[Part], lacks: list[str], judged: list[Judged]
-    ) -> None:
+    def _refuse_empty(self, loader: str, found: list[tuple[Judged | None, str]]) -> None:
         """Raise where nothing is left: of all data sets to train on, or of one."""
+        lacks = [lack for _, lack in found]
         if loader == 'train_dataloader' and lacks and all(lacks):  # one may be unlabelled
             self.report.add(
                 loader,
@@ -154,9 +149,8 @@ class _Check:
                 error=ValueError,
             )
             return
-        for data in judged:
-            if not len(data.used):
-                lack = lacks[[part is data.part for part in parts].index(True)]
+        for data, lack in found:
+            if data is not None and not len(data.used):
                 self.report.add(
                     loader,
                     f'has a data set without images: {lack}',

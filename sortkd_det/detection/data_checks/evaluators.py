@@ -61,7 +61,8 @@ def check_evaluator(
         if not isinstance(path, str) or not is_local(metric) or '://' in path:
             continue
         name = f'{name}.ann_file'
-        if not os.path.isfile(path):
+        reads_coco = _reads_coco(metric)
+        if not (os.path.isfile(path) if reads_coco else os.path.exists(path)):
             own = f': {shorten(judged[0].file.path)}' if judged else ''
             report.add(
                 name,
@@ -69,7 +70,7 @@ def check_evaluator(
                 f'set it to the annotation file of the data set{own}',
                 error=FileNotFoundError,
             )
-        elif judged and _reads_coco(metric):
+        elif judged and reads_coco:
             file = read(path, name)
             # An evaluator of several data sets has one metric for each.
             each = 'dataset_prefixes' in config and len(metrics) == len(judged)

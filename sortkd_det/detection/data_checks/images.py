@@ -139,7 +139,9 @@ def _size_of(path: str) -> tuple[tuple[int, int] | None, tuple[int, int] | None]
     try:
         with Image.open(path) as image:
             width, height = image.size
-            is_turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+            # To look for one that may follow the pixels, Pillow would decode a PNG.
+            has_exif = image.format != 'PNG' or 'exif' in image.info
+            is_turned = has_exif and image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None, None
     return ((height, width) if is_turned else (width, height)), (width, height)
