@@ -59,7 +59,7 @@ class Count:
         loader: name of the data loader.
         file: path of the annotation file.
         images, boxes: numbers in the file.
-        used_images, used_boxes: numbers that the data set hands out; boxes without crowds.
+        used_images, used_boxes: numbers that the data set hands out; in training without crowds.
         empty_images: those among the images handed out that have no such box.
     """
 
