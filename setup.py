@@ -34,6 +34,7 @@ setup(
         'setuptools<81',  # MMEngine's `mmdet::` base configs import pkg_resources
         'mmengine>=0.10.7,<0.11',  # runner, hooks, registries, configs
         'terminaltables',  # tables in logs, as MMDetection prints them
+        'safetensors>=0.4',  # checkpoints that end in .safetensors
     ],
     extras_require={
         # Classifiers need neither: mmcv in the range that MMDetection 3.3 accepts, and

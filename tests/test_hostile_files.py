@@ -34,11 +34,13 @@ from mmengine.logging import HistoryBuffer
 from mmengine.registry import FUNCTIONS
 from odd_checkpoints import Call, save, zip_and_legacy
 from PIL import Image
+from safetensors.torch import save_file
 from torch import nn
 
 from sortkd_det.classification.data import CIFAR, decode_image
 from sortkd_det.distill import checkpoint, load_checkpoint
-from sortkd_det.distill.checkpoint import restore_history, weights_of
+from sortkd_det.distill.checkpoint import restore_history
+from sortkd_det.distill.weights import find_weights
 from sortkd_det.run import build_runner, choose_pair
 
 REPO = Path(__file__).parents[1]
@@ -451,7 +453,7 @@ def test_an_entry_of_another_kind_is_named(tmp_path, content, said):
 @pytest.mark.parametrize('weights', [{3: torch.ones(2)}, {'w': [1.0]}])
 def test_weights_without_names_or_values_are_refused(weights):
     with pytest.raises(ValueError, match=r'x\.pth holds no weights'):
-        weights_of({'state_dict': weights}, 'x.pth')
+        find_weights({'state_dict': weights}, 'x.pth')
 
 
 @pytest.mark.parametrize(
@@ -732,6 +734,18 @@ def test_mutations_of_a_checkpoint(tmp_path, kind, number, capsys, record_proper
         start = z.read('archive/data.pkl') if z else whole
     reader = read_pickle if kind == 'pickle' else read
     read_mutations(reader, start, number, path, capsys, record_property)
+
+
+@few_or_many
+def test_mutations_of_a_safetensors_file(tmp_path, number, capsys, record_property):
+    path = tmp_path / 'x.safetensors'
+    save_file({'w': torch.arange(6.0).view(2, 3), 'b': torch.ones(2, dtype=torch.int64)}, path)
+
+    def read(content):
+        path.write_bytes(content)
+        touch(load_checkpoint(path))
+
+    read_mutations(read, path.read_bytes(), number, path, capsys, record_property)
 
 
 def cifar_files():
