@@ -35,6 +35,7 @@ setup(
         'mmengine>=0.10.7,<0.11',  # runner, hooks, registries, configs
         'msgspec>=0.19',  # looks at COCO files before a run; json takes five times as long
         'terminaltables',  # tables in logs, as MMDetection prints them
+        'safetensors>=0.4',  # checkpoints that end in .safetensors
     ],
     extras_require={
         # Classifiers need neither: mmcv in the range that MMDetection 3.3 accepts, and

@@ -414,12 +414,12 @@ def _explain(error: Exception) -> str:
     message = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip()
     if 'Original Traceback' in message:  # from a worker of a data loader
         message = message.splitlines()[-1]
-    unknown = re.match(r'(\S+) is not in the (?:\S+::)?(.+?) registry', message)
+    unknown = re.search(r'(\S+) is not in the (?:\S+::)?(.+?) registry', message)
     if unknown is None:
         return message
     name, kind = unknown.groups()
     similar = find_similar(kind, name)
-    return f'unknown {kind} {name!r}; ' + (
+    return f'{message[: unknown.start()]}unknown {kind} {name!r}; ' + (
         f'is one of these meant: {", ".join(similar)}?'
         if similar
         else 'tools/list_methods.py lists those of this package, and a module of your own is to be '

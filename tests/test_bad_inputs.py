@@ -41,7 +41,8 @@ RUNS = {
     'model.type=sortkd_det.cifar/resnet14',
     'REPRODUCE': 'reproduce.py configs/cifar100 --work-dir {work} --pairs resnet56-resnet20 '
     '--methods kd',
-    'VOC': 'voc_to_coco.py {voc} --out {work} --splits train --classes',
+    'VOC': 'to_coco.py voc {voc} --out {work} --splits train --classes',
+    'YOLO': 'to_coco.py yolo --out {work}',
     'DEMO': 'demo.py --work-dir {work} --data-root {work}/data',
 }
 
@@ -471,6 +472,22 @@ a config that cannot be read
     {DISTIL} custom_hooks.0.teacher.config={syntax}
     ValueError: syntax.py cannot be read: SyntaxError
 
+a config with a misspelled argument
+    {DISTIL} custom_hooks.0.teacher.config={odd_teacher}
+    ValueError: the teacher cannot be built from ...odd_teacher.py: ... keyword argument 'pretraind'
+
+a config of an unknown model
+    {DISTIL} custom_hooks.0.teacher.config={unknown_teacher}
+    ValueError: the teacher cannot be built from ...: unknown model 'FasterRCN'; is one ... meant:
+
+a config of MMDetection 2.x that cannot be read
+    {DISTIL} custom_hooks.0.teacher.config={old_teacher}
+    ValueError: 2.x whose Normalize and Pad cannot be read ...; add to its model: data_preprocessor
+
+a config without normalisation
+    {DISTIL} custom_hooks.0.teacher.config={bare_teacher}
+    ValueError: of the teacher does not tell how its images ... Add to its model, ... std=[58.395,
+
 a config without a model
     {DISTIL} custom_hooks.0.teacher.config={empty}
     ValueError: the config of the teacher has no model
@@ -648,12 +665,12 @@ another number of classes
     ValueError: bbox_head.num_classes is 80 and the data set has 12 classes: circle, ellipse
 
 no VOC
-    voc_to_coco.py nowhere --out {work} --classes dog
-    FileNotFoundError: nowhere/ImageSets/Main/train.txt does not exist; lists ... there: none
+    to_coco.py voc nowhere --out {work} --classes dog
+    FileNotFoundError: nowhere/ImageSets/Main has no list for train, val, test; lists ... none
 
 no such list of VOC
     {VOC} dog --splits val
-    FileNotFoundError: val.txt does not exist; lists for --splits there: cut, empty, lost, train
+    FileNotFoundError: has no list for val; lists for --splits there: cut, empty, lost, odd, train
 
 an empty list of VOC
     {VOC} dog --splits empty
@@ -661,7 +678,7 @@ an empty list of VOC
 
 an unnamed class of VOC
     {VOC} cat
-    ValueError: has an object of class 'dog', which is not among --classes ['cat']
+    ValueError: train.xml is no annotation of VOC's: object 1 (dog) is of no class of ... ['cat']
 
 a class of VOC twice
     {VOC} dog dog
@@ -669,15 +686,35 @@ a class of VOC twice
 
 an annotation of VOC that was cut off
     {VOC} dog --splits cut
-    ValueError: cut.xml is no annotation of VOC's ...; expected a size with width and height
+    ValueError: cut.xml is no annotation of VOC's: it is no XML (unclosed token: line 1, column
+
+a number of VOC that is none
+    {VOC} dog --splits odd
+    ValueError: odd.xml is no annotation of VOC's: <xmin> of object 1 (dog) is 'one', expected
 
 an image of VOC that is not there
     {VOC} dog --splits lost
-    FileNotFoundError: lost.jpg, listed in lost.txt, does not exist
+    FileNotFoundError: an image .../JPEGImages/lost.*, which lost.txt asks for, does not exist
 
 VOC into a file
     {VOC} dog --out {text}
     FileExistsError: --out: ...text.txt cannot be a folder to write to
+
+no YOLO
+    {YOLO} nowhere
+    FileNotFoundError: nowhere has neither data.yaml nor classes.txt
+
+a row of YOLO in pixels
+    {YOLO} {yolo}
+    ValueError: labels/train/a.txt, line 2: it has a number that is no share of the image ...32
+
+a split of YOLO that is not there
+    {YOLO} {yolo} --splits val
+    FileNotFoundError: data.yaml has nothing for val; for --splits there is: train
+
+images of YOLO that were moved
+    {YOLO} {moved_yolo}
+    ValueError: data.yaml names 'images/train', which is outside of ...; ... by --data-root DIR
 
 == data of classifiers ==
 
@@ -858,7 +895,13 @@ _RESNET18 = (
     '    neck=dict(in_channels=[64, 128, 256, 512]))\n'
 )
 _TOY_KD = f"'{REPO}/configs/_base_/schedules/toy.py', '{REPO}/configs/_base_/methods/kd.py'"
+_TOY_TEACHER = f"_base_ = '{REPO}/configs/toy/teacher.py'\n"
 TEXTS = {
+    'odd_teacher.py': f'{_TOY_TEACHER}model = dict(pretraind=None)\n',
+    'unknown_teacher.py': f"{_TOY_TEACHER}model = dict(type='FasterRCN')\n",
+    'bare_teacher.py': f'{_TOY_TEACHER}model = dict(data_preprocessor=None)\n',
+    'old_teacher.py': "model = dict(type='FasterRCNN')\n"
+    "img_norm_cfg = dict(mean=[0, 0, 0], std='imagenet')\n",
     'text.txt': 'weights, allegedly',
     'empty.py': '',
     'syntax.py': "model = dict(\n    type='A', x=dict(\n",
@@ -1040,15 +1083,29 @@ class Given(dict):
 
     def voc(self):
         root = self.folder / 'voc'
+        odd = _XML.replace('<xmin>1', '<xmin>one')
+        xmls = (('train', _XML), ('cut', _XML[:99]), ('lost', _XML), ('odd', odd))
         for folder in ('Annotations', 'JPEGImages', 'ImageSets/Main'):
             (root / folder).mkdir(parents=True)
-        for name, xml in (('train', _XML), ('cut', _XML[:99]), ('lost', _XML)):
+        for name, xml in xmls:
             (root / f'ImageSets/Main/{name}.txt').write_text(f'{name}\n')
             (root / f'Annotations/{name}.xml').write_text(xml)
             shutil.copy(self['pictures'] / 'train/red/0.png', root / f'JPEGImages/{name}.jpg')
         (root / 'JPEGImages/lost.jpg').unlink()
         (root / 'ImageSets/Main/empty.txt').write_text('')
         return root
+
+    def yolo(self, path='.'):
+        root = self.folder / 'yolo'
+        for folder in ('images/train', 'labels/train'):
+            (root / folder).mkdir(parents=True)
+        shutil.copy(self['pictures'] / 'train/red/0.png', root / 'images/train/a.png')
+        (root / 'labels/train/a.txt').write_text('0 0.5 0.5 0.5 0.5\n0 32 24 16 24\n')
+        (root / 'data.yaml').write_text(f'path: {path}\nnames: [dog]\ntrain: images/train\n')
+        return root
+
+    def moved_yolo(self):
+        return self.yolo('/home/somebody')
 
 
 # -- tests -------------------------------------------------------------------
@@ -1131,7 +1188,8 @@ def test_what_is_wrong_is_said_in_one_line(end_of, given, command, exception, sa
             'error: --cfg-options takes key=value, lists',
         ),
         ('demo.py --num-val 1.5', "demo.py: error: argument --num-val: invalid int value: '1.5'"),
-        ('voc_to_coco.py x --out x', 'error: the following arguments are required: --classes'),
+        ('to_coco.py voc x --out x', 'error: the following arguments are required: --classes'),
+        ('to_coco.py coco x', "error: argument {voc,yolo}: invalid choice: 'coco'"),
         ('reproduce.py x --methods', 'error: argument --methods: expected at least one argument'),
     ],
 )
@@ -1139,6 +1197,13 @@ def test_a_command_line_that_is_none_exits_2(end_of, command, says):
     stopped, line = end_of(command)
     assert stopped.code == 2
     assert says in line
+
+
+def test_the_former_name_of_a_command_names_the_present_one(run_python):
+    old = run_python('tools/voc_to_coco.py', 'a b', '--classes', 'x', '--out', 'y', check=False)
+    assert old.returncode == 1
+    command = "python tools/to_coco.py voc 'a b' --classes x --out y"
+    assert f'has become tools/to_coco.py; run: {command}\n' in old.stderr
 
 
 def test_classes_are_checked_by_number_where_a_checkpoint_names_none(

@@ -103,7 +103,7 @@ ROOMS = {
     'collector': (0, set()),
     'processors': (1, {'torch'}),
     'losses': (1, {'torch'}),
-    'distill': (2, {'torch', 'numpy', 'mmengine'}),
+    'distill': (2, {'torch', 'numpy', 'mmengine', 'safetensors'}),
     'training': (3, {'torch', 'numpy', 'mmengine'}),
     'detection': (3, None),
     'classification': (3, None),

@@ -34,8 +34,8 @@ class RoIHeadAdapter(Adapter):
         teacher: likewise, with as many classes.
 
     Raises:
-        ValueError: a head of another kind (named), no softmax over C + 1, or
-            numbers of classes that differ.
+        ValueError: a head of another kind (named), no softmax over C + 1,
+            numbers of classes that differ, or a model without normalisation.
     """
 
     def __init__(self, student: nn.Module, teacher: Teacher) -> None:
@@ -44,6 +44,7 @@ class RoIHeadAdapter(Adapter):
         self.teacher_head = _checked_head(teacher.model, 'teacher')
         self.num_classes = self.head.bbox_head.num_classes
         self.check_num_classes(self.num_classes, self.teacher_head.bbox_head.num_classes)
+        teacher.check_preprocessors(student)
         self.reset()
 
     @classmethod

@@ -6,8 +6,9 @@ from .config import read_config
 from .hook import DistilledBatch, DistillHook, PlainCheckpointHook
 from .method import Method
 from .pairs import LogitPairs
-from .teacher import Teacher, fit_weights, load_weights
+from .teacher import Teacher, load_weights
 from .term import Term
+from .weights import fit_weights, starting_weights
 
 __all__ = [
     'Adapter',
@@ -24,4 +25,5 @@ __all__ = [
     'load_checkpoint',
     'load_weights',
     'read_config',
+    'starting_weights',
 ]

@@ -27,6 +27,8 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 from mmengine.runner.checkpoint import get_external_models
 
 from .inspector import HISTORY_STATISTICS, RefusedObjectError, inspect_checkpoint
+from .safetensors_reader import is_safetensors, read_safetensors
+from .weights import find_weights, with_state_dict
 
 # What a checkpoint may hold: as it is; subclasses, as what they derive from.
 _AS_IT_IS = (torch.Tensor, torch.Size, torch.dtype, torch.device, type(None))
@@ -107,11 +109,11 @@ def load_checkpoint(filename: str, map_location: Any = 'cpu') -> dict:
 
     Args:
         filename: a path, or an http(s) address, which is downloaded once into
-            torch's hub folder.
-        map_location: as in ``torch.load``.
+            torch's hub folder. One that ends in ``.safetensors`` is read by that library.
+        map_location: as in ``torch.load``; a safetensors file is read to the CPU.
 
     Returns:
-        The dict in the file.
+        The dict in the file; the weights of a safetensors file under ``state_dict``.
 
     Raises:
         FileNotFoundError: no such file.
@@ -122,6 +124,12 @@ def load_checkpoint(filename: str, map_location: Any = 'cpu') -> dict:
     """
     filename = str(filename)
     path = _local_path(filename)
+    again = '; delete it to have it downloaded again' if _is_address(filename) else ''
+    if is_safetensors(path):
+        try:
+            return {'state_dict': read_safetensors(path)}
+        except ValueError as error:
+            raise ValueError(f'{path} cannot be read: {error}{again}') from error
     try:
         inspect_checkpoint(path)
         with torch.serialization.safe_globals(_SAFE_GLOBALS):
@@ -134,7 +142,6 @@ def load_checkpoint(filename: str, map_location: Any = 'cpu') -> dict:
         ) from error
     except _DAMAGED as error:
         reason = _REASON.search(str(error))
-        again = '; delete it to have it downloaded again' if _is_address(filename) else ''
         raise ValueError(
             f'{path} is not a PyTorch checkpoint, or is damaged: '
             f'{reason.group(1) if reason else str(error) or type(error).__name__}{again}'
@@ -193,27 +200,6 @@ def _forget_foreign_files(info: dict, path: str) -> None:
         place, name = os.path.split(os.path.abspath(str(info[key])))
         if place != folder or not _OF_A_RUN.fullmatch(name):
             del info[key]
-
-
-def weights_of(checkpoint: Mapping, filename: str) -> dict[str, torch.Tensor]:
-    """The state dict of a checkpoint, without the prefix that DDP adds.
-
-    Raises:
-        ValueError: there are no weights in it.
-    """
-    for key in ('state_dict', 'model'):
-        if isinstance(checkpoint.get(key), Mapping):
-            checkpoint = checkpoint[key]
-            break
-    if not checkpoint or not all(
-        isinstance(key, str) and isinstance(value, torch.Tensor)
-        for key, value in checkpoint.items()
-    ):
-        raise ValueError(
-            f'{filename} holds no weights: expected a dict of tensors, or one under the key '
-            f'"state_dict" or "model"; its keys are {sorted(map(str, checkpoint))[:8]}'
-        )
-    return {key.removeprefix('module.'): value for key, value in checkpoint.items()}
 
 
 def to_plain(value: Any) -> Any:
@@ -379,7 +365,7 @@ def _fetch(address: str, path: str) -> str:
 @CheckpointLoader.register_scheme(prefixes=('', 'http://', 'https://'), force=True)
 def load_from_path_or_address(filename: str, map_location: Any = None) -> dict:
     """MMEngine's loader of local files and http(s) addresses."""
-    return load_checkpoint(filename, map_location)
+    return with_state_dict(load_checkpoint(filename, map_location), filename)
 
 
 @CheckpointLoader.register_scheme(prefixes=('open-mmlab://', 'openmmlab://'), force=True)
@@ -400,7 +386,7 @@ def load_from_torchvision(filename: str, map_location: Any = None) -> dict:
 def load_from_mmcls(filename: str, map_location: Any = None) -> dict:
     """MMEngine's loader of MMClassification's named backbones: theirs alone, without the head."""
     checkpoint = _load_named(filename, mmengine_checkpoint.get_mmcls_models(), map_location)
-    weights = weights_of(checkpoint, filename)
+    _, weights = find_weights(checkpoint, filename)
     prefix = 'backbone.'
     return {
         'state_dict': {

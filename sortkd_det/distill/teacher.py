@@ -2,19 +2,27 @@
 
 import copy
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.hub import get_config
+from mmengine.logging import print_log
+from mmengine.model import ImgDataPreprocessor
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
-from .checkpoint import load_checkpoint, weights_of
+from .checkpoint import load_checkpoint
 from .config import read_config
+from .mmdet2_config import is_mmdet2, upgrade_model
+from .weights import fit_weights
 
-_NAMED = 6  # how many keys an error names
+_EXAMPLE = (
+    "data_preprocessor=dict(type='DetDataPreprocessor', mean=[123.675, 116.28, 103.53], "
+    'std=[58.395, 57.12, 57.375], bgr_to_rgb=True, pad_size_divisor=32)'
+)
 
 
 class Teacher:
@@ -56,7 +64,7 @@ class Teacher:
                 "by teacher=dict(config=…, checkpoint='PATH')"
             )
         self.checkpoint = str(checkpoint)
-        self.model = _build_model(self.config)
+        self.model = _build_model(self.config, config if isinstance(config, str) else 'its config')
         self.classes = load_weights(self.model, self.checkpoint)
         self.model.eval().requires_grad_(False)
         self._compared: nn.Module | None = None  # the preprocessor whose statistics were looked at
@@ -74,6 +82,23 @@ class Teacher:
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
         return digest.hexdigest()
+
+    def check_preprocessors(self, student: nn.Module) -> None:
+        """Raise unless both models tell how their images are normalised and padded.
+
+        Args:
+            student: the model whose inputs :meth:`convert_inputs` will be given.
+
+        Raises:
+            ValueError: one of them does not.
+        """
+        for who, model in (('teacher', self.model), ('student', student)):
+            if not isinstance(model.data_preprocessor, ImgDataPreprocessor):
+                raise ValueError(
+                    f'the config of the {who} does not tell how its images are normalised: its '
+                    f'model has a {type(model.data_preprocessor).__name__}. Add to its model, with '
+                    f'the numbers that it was trained with: {_EXAMPLE}'
+                )
 
     def convert_inputs(self, inputs: Tensor, student: nn.Module, data_samples: Sequence) -> Tensor:
         """The student's preprocessed images, as the teacher's own preprocessing makes them.
@@ -121,9 +146,13 @@ def _read_config(config: str | Mapping, cfg_options: Mapping | None) -> Config:
     elif isinstance(config, Mapping) and not isinstance(config, Config):
         config = Config(dict(config))
     config = copy.deepcopy(config)
-    if cfg_options:
-        config.merge_from_dict(dict(cfg_options))
-    if 'model' not in config:
+    if isinstance(config.get('model'), Mapping) and is_mmdet2(config):
+        print_log(upgrade_model(config), logger='current', level=logging.INFO)
+    try:
+        config.merge_from_dict(dict(cfg_options or {}))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f'teacher.cfg_options finds no place in its config: {error}') from error
+    if not isinstance(config.get('model'), Mapping):
         raise ValueError('the config of the teacher has no model')
     return config
 
@@ -136,12 +165,16 @@ def _zoo_config(name: str) -> Config:
         return get_config(name)
 
 
-def _build_model(config: Config) -> nn.Module:
+def _build_model(config: Config, name: str) -> nn.Module:
     # Its random initial weights, overwritten a moment later, must not move the
     # run's random numbers: the student sees what it would see alone.
     scope = config.get('default_scope')
-    with DefaultScope.overwrite_default_scope(scope), torch.random.fork_rng(devices=[]):
-        return MODELS.build(config.model)
+    try:
+        with DefaultScope.overwrite_default_scope(scope), torch.random.fork_rng(devices=[]):
+            return MODELS.build(config.model)
+    except Exception as error:  # a config is a program
+        reason = error.args[0] if isinstance(error, KeyError) and error.args else error
+        raise ValueError(f'the teacher cannot be built from {name}: {reason}') from error
 
 
 def load_weights(model: nn.Module, filename: str) -> Sequence[str] | None:
@@ -169,56 +202,6 @@ def classes_of(checkpoint: Mapping) -> Sequence[str] | None:
     meta = checkpoint.get('meta') or {}
     dataset_meta = {key.lower(): value for key, value in (meta.get('dataset_meta') or meta).items()}
     return dataset_meta.get('classes')
-
-
-def fit_weights(model: nn.Module, checkpoint: Mapping, filename: str) -> None:
-    """Load all weights of a checkpoint that was read into ``model``, or raise.
-
-    Args:
-        model: the network.
-        checkpoint: a dict of weights, or one that holds it as ``state_dict`` or ``model``.
-        filename: what errors call it.
-
-    Raises:
-        ValueError: as :func:`load_weights`.
-    """
-    weights = weights_of(checkpoint, filename)
-    wanted = model.state_dict()
-    differing = [
-        f'{key} {tuple(weights[key].shape)}, the model has {tuple(wanted[key].shape)}'
-        for key in weights
-        if key in wanted and weights[key].shape != wanted[key].shape
-    ]
-    state = {
-        key: value
-        for key, value in weights.items()
-        if key not in wanted or value.shape == wanted[key].shape
-    }
-    metadata = getattr(checkpoint.get('state_dict'), '_metadata', None)
-    if metadata is not None:
-        state = type(checkpoint['state_dict'])(state)
-        state._metadata = metadata
-    missing, unexpected = model.load_state_dict(state, strict=False)
-    shapes = {entry.split(' ')[0] for entry in differing}
-    missing = [key for key in missing if key not in shapes]
-    # Older versions of MMEngine saved mean and deviation of the images.
-    unexpected = [key for key in unexpected if not key.startswith('data_preprocessor.')]
-    problems = [
-        f'{len(keys)} {kind}: {"; ".join(keys[:_NAMED])}{" …" if len(keys) > _NAMED else ""}'
-        for kind, keys in (
-            ('missing', missing),
-            ('unexpected', unexpected),
-            ('of another shape', differing),
-        )
-        if keys
-    ]
-    if problems:
-        raise ValueError(
-            f'the weights in {filename} do not fit this {type(model).__name__} '
-            f'({len(wanted)} entries): '
-            + ' | '.join(problems)
-            + ' | expected: the checkpoint of that same architecture and number of classes'
-        )
 
 
 def _statistics(preprocessor: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,8 +7,7 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from sortkd_det.distill import fit_weights
-from sortkd_det.distill.checkpoint import weights_of
+from sortkd_det.distill import fit_weights, starting_weights
 from sortkd_det.registry import HOOKS
 
 _OF_A_RUN = {'meta', 'message_hub'}  # what --resume needs beside the weights
@@ -36,7 +35,7 @@ class FitCheckHook(Hook):
         self.strict = strict
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Look at the weights."""
+        """Check the weights, and put them where MMEngine looks, under the model's names."""
         name = runner.cfg.load_from
         resumes = runner.cfg.get('resume')
         if resumes and not set(checkpoint) >= _OF_A_RUN:
@@ -44,18 +43,8 @@ class FitCheckHook(Hook):
                 f'{name} holds weights and no state of a run to go on with; to begin a run with '
                 f'these weights, leave --resume out and give --cfg-options load_from={name}'
             )
-        model = _unwrapped(runner.model)
-        if self.strict or resumes:
-            fit_weights(model, checkpoint, name)
-            return
-        wanted = model.state_dict()
-        weights = weights_of(checkpoint, name)
-        if not any(k in wanted and wanted[k].shape == v.shape for k, v in weights.items()):
-            raise ValueError(
-                f'load_from={name}: none of its {len(weights)} weights fits this '
-                f'{type(model).__name__}; it has {", ".join(list(weights)[:3])} …, the model '
-                f'{", ".join(list(wanted)[:3])} …'
-            )
+        take = fit_weights if self.strict or resumes else starting_weights
+        checkpoint['state_dict'] = take(_unwrapped(runner.model), checkpoint, name)
 
     def before_train(self, runner: Runner) -> None:
         """Count the classes."""

@@ -1,5 +1,6 @@
 """Classifiers in real runs of MMEngine's runner: every recipe, resuming, workers, checkpoints."""
 
+import copy
 import re
 import subprocess
 import sys
@@ -8,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from safetensors.torch import save_file
 
 from sortkd_det.distill import load_weights
 from sortkd_det.registry import MODELS
-from sortkd_det.run import choose_pair
+from sortkd_det.run import build_runner, choose_pair
 
 REPO = Path(__file__).parents[2]
 RECIPES = [
@@ -113,6 +115,55 @@ def test_a_teacher_with_another_normalisation_sees_it(make_config, train, teache
     load_weights(teacher, str(teacher_weights))
     with torch.no_grad():
         torch.testing.assert_close(teacher(images), seen[0][0].teacher, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ('form', 'prefix'),
+    [
+        ('net', 'module.student.'),
+        ('ema', '_orig_mod.'),
+        ('safetensors', 'model.'),
+        (None, ''),
+    ],
+)
+def test_weights_teach_begin_and_are_tested_in_whatever_form_they_come(
+    make_config, train, teacher_weights, tmp_path, form, prefix
+):
+    """To the bit as the same weights in the plain form do."""
+
+    def save(name, network):
+        prefixed = {f'{prefix}{key}': value for key, value in network.items()}
+        if form == 'safetensors':
+            save_file(prefixed, tmp_path / f'{name}.safetensors')
+            return str(tmp_path / f'{name}.safetensors')
+        content = {'net': {'net': prefixed}, 'ema': {'ema': {'module': prefixed}}}
+        torch.save(content.get(form, prefixed), tmp_path / f'{name}.pth')
+        return str(tmp_path / f'{name}.pth')
+
+    cfg = make_config('cifar100/kd')
+    cfg.custom_hooks.append(dict(type='EMAHook'))
+    network = MODELS.get('cifar/resnet8')(3)
+    plain = tmp_path / 'plain.pth'
+    torch.save({'state_dict': network.state_dict()}, plain)
+    cfg.load_from = str(plain)
+    expected = train(cfg, 'plain')
+    odd = copy.deepcopy(cfg)
+    odd.load_from = save('student', network.state_dict())
+    teacher = torch.load(teacher_weights, weights_only=True)['model']
+    odd.custom_hooks[0].teacher.checkpoint = save('teacher', teacher)
+    runner = train(odd, 'odd')
+    assert_equal(weights(expected), weights(runner))
+    (log,) = Path(runner.log_dir).glob('*.log')
+    for name in ('student', 'teacher'):
+        said = f"{name}.* the prefix '{prefix}' is taken off all"
+        assert bool(re.search(said, log.read_text())) == bool(prefix)
+    tested = []
+    for number, checkpoint in enumerate((str(plain), odd.load_from)):
+        alone = make_config('cifar100/student')
+        alone.load_from, alone.work_dir = checkpoint, str(tmp_path / f'test{number}')
+        alone.experiment_name = f'{tmp_path.name}-{number}'
+        tested.append(build_runner(alone, strict=True).test())
+    assert tested[0] == tested[1]
 
 
 def test_the_teacher_can_be_tested_before_training(make_config, train):

@@ -20,7 +20,7 @@ from odd_checkpoints import Call, save, zip_and_legacy
 from torch import nn
 
 from sortkd_det.distill import UnsafeCheckpointError, load_checkpoint
-from sortkd_det.distill.checkpoint import restore_history, to_plain, weights_of
+from sortkd_det.distill.checkpoint import restore_history, to_plain
 
 
 @pytest.fixture
@@ -245,23 +245,6 @@ def test_a_file_that_holds_no_dict_is_told_what_it_holds(tmp_path, content, kind
     path = save(content, tmp_path / 'odd.pth')
     with pytest.raises(ValueError, match=f'holds a {kind}, expected a dict with a state_dict'):
         load_checkpoint(path)
-
-
-# -- weights_of --------------------------------------------------------------
-
-
-@pytest.mark.parametrize('wrap', [lambda w: {'state_dict': w}, lambda w: {'model': w}, dict])
-@pytest.mark.parametrize('prefix', ['', 'module.'])
-def test_weights_are_found_under_the_usual_keys(wrap, prefix):
-    weights = {'a.weight': torch.ones(2), 'module_b.bias': torch.zeros(1)}
-    found = weights_of(wrap({f'{prefix}{key}': value for key, value in weights.items()}), 'x.pth')
-    assert found == weights
-
-
-@pytest.mark.parametrize('checkpoint', [{}, {'state_dict': {}}, {'meta': {}}, {'ema': 1}])
-def test_a_checkpoint_without_weights_is_refused(checkpoint):
-    with pytest.raises(ValueError, match=r'x\.pth holds no weights: expected a dict of tensors'):
-        weights_of(checkpoint, 'x.pth')
 
 
 # -- plain types and back ----------------------------------------------------
