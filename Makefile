@@ -1,13 +1,14 @@
 # make demo      set up, then teach a small detector from a large one and show what it gained
 # make test      set up, then run every quick test
 # make test-all  the slow ones too
+# make test-cuda  on a machine with a GPU: what needs one, and all tests of functions and losses there
 # make lint      ruff, as pre-commit runs it
 # PYTHON=/path/to/python3.11 chooses the interpreter of .venv (3.11 or 3.12).
 PYTHON ?=
 export PYTHON
 RUN = .venv/bin/python
 
-.PHONY: setup demo test test-all lint
+.PHONY: setup demo test test-all test-cuda lint
 
 setup:
 	@bash tools/setup_env.sh
@@ -20,6 +21,11 @@ test: setup
 
 test-all: setup
 	@$(RUN) -m pytest -q -m ''
+
+test-cuda: setup
+	@$(RUN) -c "import torch; assert torch.cuda.is_available(), 'torch sees no CUDA device'"
+	@$(RUN) -m pytest -q -m cuda
+	@$(RUN) -m pytest -q -m 'not slow and not cuda' tests/functional tests/losses
 
 lint: setup
 	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check .

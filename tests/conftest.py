@@ -13,6 +13,15 @@ from mmengine.config import Config
 REPO = Path(__file__).parents[1]
 
 
+def pytest_collection_modifyitems(items):
+    """Skip what needs a CUDA device where there is none."""
+    if not torch.cuda.is_available():
+        skip = pytest.mark.skip(reason='needs a CUDA device')
+        for item in items:
+            if item.get_closest_marker('cuda'):
+                item.add_marker(skip)
+
+
 @pytest.fixture(scope='session')
 def figures():
     """Look up what the methods' authors' own code gave: ``figures(batch, name)``, a tensor.

@@ -62,10 +62,10 @@ class ClassifierAdapter(Adapter):
             data_samples: unused.
         """
         views = inputs if isinstance(inputs, list | tuple) else [inputs]
-        with torch.no_grad():
-            self._teacher_logits = [
-                self.teacher.model(self._for_teacher(images), mode='tensor') for images in views
-            ]
+        self._teacher_logits = [
+            self.teacher.start('forward', self._for_teacher(images), mode='tensor')
+            for images in views
+        ]
 
     def pairs(self, inputs: Tensor | list[Tensor], data_samples: Any) -> LogitPairs:
         """The logits of both, of each view.
@@ -78,7 +78,8 @@ class ClassifierAdapter(Adapter):
             Pairs of N rows; the second view, if there is one, in ``second``.
         """
         second = None
-        seen = zip(reversed(self._teacher_logits), reversed(self._seen), strict=True)
+        taught = self.teacher.finish(self._teacher_logits)
+        seen = zip(reversed(taught), reversed(self._seen), strict=True)
         for teacher_logits, (logits, labels) in seen:
             weight = logits.new_ones(len(logits), dtype=torch.float32)
             second = LogitPairs(logits, teacher_logits, labels, weight, second=second)

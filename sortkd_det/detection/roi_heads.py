@@ -84,7 +84,7 @@ class RoIHeadAdapter(Adapter):
         """
         with torch.no_grad():
             images = self.teacher.convert_inputs(inputs, self.student, data_samples)
-            self._features = self.teacher.model.extract_feat(images)
+        self._features = self.teacher.start('extract_feat', images)
 
     def pairs(self, inputs: Tensor, data_samples: Sequence) -> LogitPairs:
         """Run the teacher's head on the student's RoIs.
@@ -107,8 +107,11 @@ class RoIHeadAdapter(Adapter):
                 f'{type(self.head).__name__} classified {len(logits)} rows from {len(rois)} RoIs; '
                 'this adapter expects one row per RoI'
             )
-        with torch.no_grad():
-            teacher_logits = self.teacher_head._bbox_forward(self._features, rois)['cls_score']
+        features = self.teacher.finish(self._features)
+        if self.teacher.dtype is not None:  # mmcv's RoIAlign has no bfloat16, on the CPU no float16
+            features = tuple(level.float() for level in features)
+        with torch.no_grad(), self.teacher.precision(rois.device):
+            teacher_logits = self.teacher_head._bbox_forward(features, rois)['cls_score']
         pairs = LogitPairs(
             student=logits,
             teacher=teacher_logits,

@@ -25,6 +25,8 @@ from .method import Method
 from .pairs import LogitPairs
 from .teacher import Teacher
 
+_TEACHER_ARGUMENTS = ('config', 'checkpoint', 'cfg_options', 'dtype', 'compile', 'channels_last')
+
 
 @dataclass
 class DistilledBatch:
@@ -50,7 +52,8 @@ class DistillHook(Hook):
     the method learns itself lies under the extra key ``sortkd_det``.
 
     Args:
-        teacher: arguments of :class:`Teacher`: config, checkpoint, cfg_options.
+        teacher: arguments of :class:`Teacher`: config, checkpoint, cfg_options, dtype,
+            compile, channels_last.
         method: the terms: arguments of :class:`Term`, in a list.
         student_weight: multiplies the student's own losses; ≥ 0.
         check_teacher: before training, test the teacher on this many images of
@@ -75,10 +78,10 @@ class DistillHook(Hook):
     ) -> None:
         if not isinstance(teacher, Mapping) or 'config' not in teacher:
             raise TypeError(f'teacher must be dict(config=…, checkpoint=…), got {teacher!r}')
-        unknown = set(teacher) - {'config', 'checkpoint', 'cfg_options'}
+        unknown = set(teacher) - set(_TEACHER_ARGUMENTS)
         if unknown:
             raise TypeError(
-                f'teacher takes config, checkpoint and cfg_options, got {sorted(unknown)} too'
+                f'teacher takes {", ".join(_TEACHER_ARGUMENTS)}, got {sorted(unknown)} too'
             )
         if not isinstance(teacher.get('cfg_options'), Mapping | None):
             raise TypeError(
@@ -117,11 +120,7 @@ class DistillHook(Hook):
         student = _student_of(runner)
         self._check_schedule(runner)
         adapter_type = find_adapter(student)
-        teacher = Teacher(
-            self.teacher_config['config'],
-            self.teacher_config.get('checkpoint'),
-            self.teacher_config.get('cfg_options'),
-        )
+        teacher = Teacher(**self.teacher_config)
         runner.logger.info(f'teacher: {type(teacher.model).__name__} from {teacher.checkpoint}')
         _check_classes(teacher, runner)
         self._teacher_checksum = teacher.checksum()

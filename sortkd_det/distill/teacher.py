@@ -1,9 +1,11 @@
 """The teacher, a guest of the run: built, checked, frozen, and fed in its own terms."""
 
+import contextlib
 import copy
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,12 +15,16 @@ from mmengine.logging import print_log
 from mmengine.model import ImgDataPreprocessor
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from sortkd_det.functional import check_choice
 
 from .checkpoint import load_checkpoint
 from .config import read_config
 from .mmdet2_config import is_mmdet2, upgrade_model
 from .weights import fit_weights
 
+_DTYPES = ('float32', 'bfloat16', 'float16')
 _EXAMPLE = (
     "data_preprocessor=dict(type='DetDataPreprocessor', mean=[123.675, 116.28, 103.53], "
     'std=[58.395, 57.12, 57.375], bgr_to_rgb=True, pad_size_divisor=32)'
@@ -37,6 +43,10 @@ class Teacher:
             model zoo gives for a ``'mmdet::…'`` config.
         cfg_options: entries of the config to change, as on the command line:
             ``{'model.roi_head.bbox_head.num_classes': 3}``.
+        dtype: ``'float32'``, ``'bfloat16'`` or ``'float16'``, the precision of its
+            own autocast; None: that of the run, float32 or what ``--amp`` makes of it.
+        compile: run the part that sees images through ``torch.compile``.
+        channels_last: keep weights and images in channels-last order.
 
     Attributes:
         model: the network; ``eval()``, ``requires_grad`` off.
@@ -44,9 +54,10 @@ class Teacher:
             does not tell.
 
     Raises:
-        ValueError: no checkpoint named, a config without a model, or weights that
-            do not fit; missing, unexpected and differing keys are counted and
-            the first few named.
+        TypeError: ``compile`` or ``channels_last`` is neither True nor False.
+        ValueError: no checkpoint named, a config without a model, another dtype, or
+            weights that do not fit; missing, unexpected and differing keys are
+            counted and the first few named.
         FileNotFoundError: the config or the checkpoint does not exist.
     """
 
@@ -55,7 +66,13 @@ class Teacher:
         config: str | Mapping,
         checkpoint: str | None = None,
         cfg_options: Mapping | None = None,
+        dtype: str | None = None,
+        compile: bool = False,
+        channels_last: bool = False,
     ) -> None:
+        self.dtype = dtype if dtype is None else check_choice('teacher.dtype', dtype, _DTYPES)
+        self.compile = _check_switch('teacher.compile', compile)
+        self.channels_last = _check_switch('teacher.channels_last', channels_last)
         self.config = _read_config(config, cfg_options)
         checkpoint = checkpoint or self.config.get('model_path')
         if not checkpoint:
@@ -69,11 +86,57 @@ class Teacher:
         self.model.eval().requires_grad_(False)
         self._compared: nn.Module | None = None  # the preprocessor whose statistics were looked at
         self._same = False
+        self._stream: torch.cuda.Stream | None = None
+        self._compiled: dict[str, Callable] = {}
 
     def to(self, device: torch.device) -> 'Teacher':
         """Move the model to ``device``."""
-        self.model.to(device)
+        order = torch.channels_last if self.channels_last else torch.preserve_format
+        self.model.to(device, memory_format=order)
         return self
+
+    def precision(self, device: torch.device) -> contextlib.AbstractContextManager:
+        """The autocast that the teacher runs in."""
+        if self.dtype is None:
+            return contextlib.nullcontext()
+        if self.dtype == 'float32':
+            return torch.autocast(device.type, enabled=False)
+        return torch.autocast(device.type, getattr(torch, self.dtype))
+
+    def start(self, method: str, images: Tensor, **arguments: Any) -> Any:
+        """Begin to run a method of the model on images; :meth:`finish` gives what it returns.
+
+        On CUDA it runs on a stream of its own, beside what the student does until
+        then, much of which waits for the host.
+
+        Args:
+            method: its name: ``'extract_feat'``, ``'forward'``.
+            images: (B, 3, H, W), as :meth:`convert_inputs` makes them.
+            arguments: other arguments of the method.
+        """
+        if self.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        function = getattr(self.model, method)
+        if self.compile:
+            function = self._compiled.setdefault(method, torch.compile(function))
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(torch.no_grad())
+            stack.enter_context(self.precision(images.device))
+            if images.is_cuda:
+                self._stream = self._stream or torch.cuda.Stream(images.device)
+                self._stream.wait_stream(torch.cuda.current_stream(images.device))
+                images.record_stream(self._stream)
+                stack.enter_context(torch.cuda.stream(self._stream))
+            return function(images, **arguments)
+
+    def finish(self, result: Any) -> Any:
+        """What :meth:`start` returned, tensors or nested sequences of them, ready for use."""
+        if self._stream is not None:
+            current = torch.cuda.current_stream(self._stream.device)
+            current.wait_stream(self._stream)
+            for tensor in tree_leaves(result):
+                tensor.record_stream(current)
+        return result
 
     def checksum(self) -> str:
         """Of all weights and buffers; the same string as long as not one bit of them changes."""
@@ -202,6 +265,12 @@ def classes_of(checkpoint: Mapping) -> Sequence[str] | None:
     meta = checkpoint.get('meta') or {}
     dataset_meta = {key.lower(): value for key, value in (meta.get('dataset_meta') or meta).items()}
     return dataset_meta.get('classes')
+
+
+def _check_switch(name: str, value: bool) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f'{name} must be True or False, got {value!r}')
+    return value
 
 
 def _statistics(preprocessor: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:

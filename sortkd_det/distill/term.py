@@ -14,7 +14,7 @@ from sortkd_det.functional import (
     check_quantile,
     check_whole,
 )
-from sortkd_det.losses import KDLoss
+from sortkd_det.losses import LogitLoss
 from sortkd_det.processors import SortLogits
 from sortkd_det.registry import LOGIT_PROCESSORS, MODELS, build
 
@@ -108,7 +108,9 @@ class Term(nn.Module):
         views = self._views(pairs)
         if scale == 0:
             return pairs.student[:0].sum()
-        return scale * sum(self._view_loss(view) for view in views)
+        losses = [self._view_loss(view) for view in views]
+        total = losses[0] if len(losses) == 1 else sum(losses)
+        return total if scale == 1 else scale * total  # each multiplication is a kernel or two
 
     def _views(self, pairs: LogitPairs) -> list[LogitPairs]:
         """The views that the term is about."""
@@ -138,9 +140,10 @@ class Term(nn.Module):
         return self.loss(student, target, pairs.labels, weight, avg_factor)
 
     def _sorts_last(self) -> bool:
-        """Whether the loss is a plain KD towards what a sort makes."""
+        """Whether the loss may sort its target itself, in the kernel that computes it."""
         last = self.processors[-1] if self.processors else None
-        return type(self.loss) is KDLoss and type(last) is SortLogits
+        fuses = isinstance(self.loss, LogitLoss) and self.loss.divergence() is not None
+        return fuses and type(last) is SortLogits
 
     def process(self, processors: Sequence[Any], logits: Tensor, pairs: LogitPairs) -> Tensor:
         """Apply ``processors`` to ``logits`` (N, C) in their order."""

@@ -12,15 +12,24 @@ from .checks import (
     is_debug,
     set_debug,
 )
-from .divergences import decoupled_kd, kl_divergence, normalized_kd, transformed_kd
+from .divergences import (
+    bernoulli_divergence,
+    decoupled_kd,
+    kl_divergence,
+    normalized_kd,
+    transformed_kd,
+)
+from .fused import Divergence, divergence_loss, fused_loss
 from .ranks import soft_rank
 from .reduction import reduce_rows
 from .relations import gram_distance, kendall_tau, pearson_correlation, plackett_luce
-from .sort import sort_logits, sorted_kl_divergence
+from .sort import sort_logits
 from .standardize import standardize_logits
 from .swap import swap_logits
 
 __all__ = [
+    'Divergence',
+    'bernoulli_divergence',
     'check_choice',
     'check_finite',
     'check_labels',
@@ -30,6 +39,8 @@ __all__ = [
     'check_weight',
     'check_whole',
     'decoupled_kd',
+    'divergence_loss',
+    'fused_loss',
     'gram_distance',
     'is_debug',
     'kendall_tau',
@@ -41,7 +52,6 @@ __all__ = [
     'set_debug',
     'soft_rank',
     'sort_logits',
-    'sorted_kl_divergence',
     'standardize_logits',
     'swap_logits',
     'transformed_kd',

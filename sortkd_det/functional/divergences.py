@@ -25,6 +25,30 @@ def kl_divergence(student: Tensor, target: Tensor, temperature: float | Tensor =
     return divergence.sum(1) * temperature**2
 
 
+def bernoulli_divergence(
+    student: Tensor, target: Tensor, temperature: float | Tensor = 1.0
+) -> Tensor:
+    """T² · Σ over classes of KL(σ(target / T) ‖ σ(student / T)) of each row.
+
+    For heads that give each class a sigmoid of its own: each class is a choice
+    between itself and nothing, a softmax over the logits (z, 0).
+
+    Args:
+        student: (N, C) logits.
+        target: (N, C) logits that the student is to follow.
+        temperature: T > 0.
+
+    Returns:
+        (N,) tensor, each ≥ 0 up to rounding.
+    """
+    student, target = student / temperature, target / temperature
+    on, on_target = F.logsigmoid(student), F.logsigmoid(target)
+    off, off_target = on - student, on_target - target
+    divergence = F.kl_div(on, on_target, reduction='none', log_target=True)
+    divergence = divergence + F.kl_div(off, off_target, reduction='none', log_target=True)
+    return divergence.sum(1) * temperature**2
+
+
 def decoupled_kd(
     student: Tensor, target: Tensor, labels: Tensor, temperature: float | Tensor = 1.0
 ) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from .threads import split_rows
 
 # Numbers in a matrix that make one more thread worth its start.
 _WORTH_A_THREAD = 2**14
+_WIDEST_ON_CUDA = 4096  # classes of a row that registers hold
 
 
 def soft_rank(values: Tensor, strength: float = 1.0) -> Tensor:
@@ -41,7 +42,15 @@ def soft_rank(values: Tensor, strength: float = 1.0) -> Tensor:
     if values.is_cpu and not torch.compiler.is_compiling() and load_kernels('rank_cpu') is not None:
         wide = values if values.dtype in (torch.float32, torch.float64) else values.float()
         return _SoftRank.apply(wide, float(strength)).to(values.dtype)
+    if _suits_cuda_kernel(values) and (kernels := load_kernels('rank_cuda')) is not None:
+        return kernels.soft_rank(values.float(), float(strength)).to(values.dtype)
     return _rank_with_torch(values, strength)
+
+
+def _suits_cuda_kernel(values: Tensor) -> bool:
+    """Whether the kernel takes ``values``: float32 at most, rows that registers hold."""
+    is_plain = values.is_cuda and not torch.compiler.is_compiling()
+    return is_plain and values.dtype is not torch.float64 and values.shape[1] <= _WIDEST_ON_CUDA
 
 
 class _SoftRank(torch.autograd.Function):
@@ -77,9 +86,7 @@ def _rank_with_torch(values: Tensor, strength: float) -> Tensor:
     with torch.no_grad():
         descending, order = scaled.sort(dim=1, descending=True, stable=True)
         weights = torch.arange(num_classes, 0, -1, dtype=scaled.dtype, device=scaled.device)
-        kernels = load_kernels('rank_cuda') if values.is_cuda else None
-        pool = _pool if kernels is None else kernels.pool
-        block = torch.empty_like(order).scatter(1, order, pool(descending - weights))
+        block = torch.empty_like(order).scatter(1, order, _pool(descending - weights))
         weights = torch.empty_like(scaled).scatter(1, order, weights.expand_as(scaled))
     return (scaled - _block_means(scaled - weights, block)).to(values.dtype)
 

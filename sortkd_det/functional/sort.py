@@ -4,13 +4,13 @@ import torch
 from torch import Tensor
 
 from .checks import check_labels
-from .divergences import kl_divergence
 from .kernels import load_kernels
 from .threads import split_rows
 
 # Numbers in a matrix that make one more thread worth its start.
 _WORTH_A_THREAD = 2**18
 _KERNEL_DTYPES = (torch.float32, torch.float64)
+_CUDA_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 
 def sort_logits(logits: Tensor, labels: Tensor, ignore_index: int | None = None) -> Tensor:
@@ -49,47 +49,11 @@ def sort_logits(logits: Tensor, labels: Tensor, ignore_index: int | None = None)
         if all(bad_row < 0 for _, bad_row in parts):
             return result
     check_labels(logits, labels, ignore_index)  # names the row that the kernel met, too
-    if torch.compiler.is_compiling():
+    if logits.is_cuda and logits.dtype in _CUDA_DTYPES and logits.numel() > 0:
+        return _sort_on_cuda(logits, labels, ignore_index)
+    if logits.is_cuda or torch.compiler.is_compiling():
         return _sort_in_full(logits, labels, ignore_index)
-    if logits.is_cuda:
-        kernels = load_kernels('sort_cuda')
-        sort = kernels.sort_rows if kernels is not None else _sort_in_full
-        return sort(logits, labels, ignore_index)
     return _sort_with_torch(logits, labels, ignore_index)
-
-
-def sorted_kl_divergence(
-    student: Tensor,
-    target: Tensor,
-    labels: Tensor,
-    temperature: float = 1.0,
-    ignore_index: int | None = None,
-) -> Tensor:
-    """:func:`kl_divergence` to the sorted target, in one kernel on CUDA.
-
-    There the sorted target is never written to memory, and no gradient flows to
-    the target.
-
-    Args:
-        student: (N, C) logits.
-        target: (N, C) logits, to be sorted by ``labels``; no gradient flows to them.
-        labels: (N,) int64, each in [0, C) or ``ignore_index``.
-        temperature: T > 0.
-        ignore_index: rows of the target with this label are not sorted.
-
-    Returns:
-        (N,) tensor, each ≥ 0 up to rounding.
-
-    Raises:
-        TypeError, ValueError: as :func:`sort_logits`.
-    """
-    target = target.detach()
-    suits_kernel = target.is_cuda and student.dtype != torch.float64
-    if suits_kernel and not torch.compiler.is_compiling():
-        check_labels(target, labels, ignore_index)
-        if (kernels := load_kernels('sort_cuda')) is not None:
-            return kernels.sorted_kl(student, target, labels, temperature, ignore_index)
-    return kl_divergence(student, sort_logits(target, labels, ignore_index), temperature)
 
 
 def _suits_cpu_kernel(logits: Tensor, labels: Tensor) -> bool:
@@ -110,10 +74,47 @@ def _suits_cpu_kernel(logits: Tensor, labels: Tensor) -> bool:
     )
 
 
+def _sort_on_cuda(logits: Tensor, labels: Tensor, ignore_index: int | None) -> Tensor:
+    """:func:`sort_logits` by the Triton kernel, where there is one."""
+    rows = _rows_op if torch.compiler.is_compiling() else _sort_rows
+    if logits.requires_grad and torch.is_grad_enabled():
+        return logits.gather(1, rows(logits.detach(), labels, ignore_index, True))
+    return rows(logits, labels, ignore_index, False)
+
+
+def _sort_rows(logits: Tensor, labels: Tensor, ignore_index: int | None, sources: bool) -> Tensor:
+    """The sorted rows, or the class whose value each class is given, (N, C) int64."""
+    if (kernels := load_kernels('sort_cuda')) is not None:
+        return kernels.sort_rows(logits, labels, ignore_index, sources)
+    if not sources:
+        return _sort_in_full(logits, labels, ignore_index)
+    found, wrong = _sources_in_full(logits, labels, ignore_index)
+    return torch.where(wrong, found, torch.arange(logits.shape[1], device=logits.device))
+
+
+# For torch.compile, which need not look into it.
+@torch.library.custom_op('sortkd_det::sort_rows', mutates_args=())
+def _rows_op(logits: Tensor, labels: Tensor, ignore_index: int | None, sources: bool) -> Tensor:
+    return _sort_rows(logits, labels, ignore_index, sources)
+
+
+@_rows_op.register_fake
+def _(logits: Tensor, labels: Tensor, ignore_index: int | None, sources: bool) -> Tensor:
+    return logits.new_empty(logits.shape, dtype=torch.int64 if sources else logits.dtype)
+
+
 def _sort_in_full(logits: Tensor, labels: Tensor, ignore_index: int | None) -> Tensor:
     """:func:`sort_logits` without shapes that depend on the data: a full sort of every row."""
     if logits.numel() == 0:
         return logits.clone()
+    sources, wrong = _sources_in_full(logits, labels, ignore_index)
+    return torch.where(wrong, logits.gather(1, sources), logits)
+
+
+def _sources_in_full(
+    logits: Tensor, labels: Tensor, ignore_index: int | None
+) -> tuple[Tensor, Tensor]:
+    """By a full sort, the class whose value each class is given, and which rows change, (N, 1)."""
     label = labels[:, None]
     with torch.no_grad():
         descending = logits.argsort(dim=1, descending=True, stable=True)
@@ -125,8 +126,7 @@ def _sort_in_full(logits: Tensor, labels: Tensor, ignore_index: int | None) -> T
         after = is_label.cumsum(1) - is_label.to(torch.int64) > 0
         receiver = torch.where(after, descending, descending.roll(1, dims=1))
         receiver = torch.cat([label, receiver[:, 1:]], dim=1)
-    lowered = torch.empty_like(logits).scatter(1, receiver, logits.gather(1, descending))
-    return torch.where(wrong, lowered, logits)
+        return torch.empty_like(descending).scatter(1, receiver, descending), wrong
 
 
 def _sort_with_torch(logits: Tensor, labels: Tensor, ignore_index: int | None) -> Tensor:

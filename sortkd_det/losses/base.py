@@ -6,11 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from sortkd_det.functional import (
+    Divergence,
     check_labels,
     check_pair,
     check_positive,
     check_weight,
+    fused_loss,
     reduce_rows,
+    sort_logits,
 )
 
 from .temperature import build_temperature
@@ -57,17 +60,60 @@ class LogitLoss(nn.Module):
             TypeError, ValueError: logits that are no floating (N, C) pair, labels
                 that do not fit them, or a weight of another shape.
         """
+        return self._loss(student, target, labels, weight, avg_factor)
+
+    def sorted_forward(
+        self,
+        student: Tensor,
+        target: Tensor,
+        labels: Tensor,
+        ignore_index: int | None,
+        weight: Tensor | None = None,
+        avg_factor: float | Tensor | None = None,
+    ) -> Tensor:
+        """The loss towards the sorted target, which some losses compute in one kernel on CUDA.
+
+        Arguments and result are those of :meth:`forward`; rows of the target whose
+        label is ``ignore_index`` are not sorted.
+        """
+        return self._loss(student, target, labels, weight, avg_factor, True, ignore_index)
+
+    def _loss(
+        self,
+        student: Tensor,
+        target: Tensor,
+        labels: Tensor,
+        weight: Tensor | None,
+        avg_factor: float | Tensor | None,
+        sort: bool = False,
+        ignore_index: int | None = None,
+    ) -> Tensor:
         check_pair(student, target)
         check_labels(student, labels)
         check_weight(weight, len(student))
         if len(student) == 0:
             return student.sum()
+        divergence = self.divergence()
+        if divergence is not None:
+            given = (student, target, labels, weight, avg_factor)
+            fused = fused_loss(*given, divergence, sort, ignore_index)
+            if fused is not None:
+                return fused
+        if sort:
+            target = sort_logits(target, labels, ignore_index)
         dtype = torch.promote_types(student.dtype, torch.float32)
         wide = self.compute_dtype(dtype)
         with torch.autocast(student.device.type, enabled=False):
             weight = None if weight is None else weight.to(wide)
             loss = self.batch_loss(student.to(wide), target.to(wide), labels, weight, avg_factor)
             return self.loss_weight * loss.to(dtype)
+
+    def divergence(self) -> Divergence | None:
+        """What the kernel of :func:`fused_loss` is to compute, or None if it has no such loss.
+
+        A subclass that changes the formula must not inherit it.
+        """
+        return None
 
     def compute_dtype(self, dtype: torch.dtype) -> torch.dtype:
         """The dtype to compute in, given that of the result."""

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from sortkd_det.functional import check_positive, decoupled_kd
+from sortkd_det.functional import Divergence, check_positive, decoupled_kd
 from sortkd_det.registry import MODELS
 
 from .base import TemperedLoss
@@ -34,6 +34,12 @@ class DKDLoss(TemperedLoss):
         super().__init__(temperature, loss_weight)
         self.alpha = check_positive('alpha', alpha, allow_zero=True)
         self.beta = check_positive('beta', beta, allow_zero=True)
+
+    def divergence(self) -> Divergence | None:
+        """DKD's, at temperatures that are numbers."""
+        if type(self) is not DKDLoss or isinstance(self.temperature, nn.Module):
+            return None
+        return Divergence('dkd', self.temperatures(), self.alpha, self.beta, self.loss_weight)
 
     def tempered_row_losses(
         self, student: Tensor, target: Tensor, labels: Tensor, temperature: float | Tensor

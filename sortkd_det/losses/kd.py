@@ -1,16 +1,8 @@
 """Knowledge distillation by softened softmaxes."""
 
-from numbers import Real
+from torch import Tensor, nn
 
-from torch import Tensor
-
-from sortkd_det.functional import (
-    check_pair,
-    kl_divergence,
-    reduce_rows,
-    sort_logits,
-    sorted_kl_divergence,
-)
+from sortkd_det.functional import Divergence, kl_divergence
 from sortkd_det.registry import MODELS
 
 from .base import TemperedLoss
@@ -25,29 +17,14 @@ class KDLoss(TemperedLoss):
     Source: Hinton et al., arXiv 1503.02531.
     """
 
+    def divergence(self) -> Divergence | None:
+        """KD's, at temperatures that are numbers."""
+        if type(self) is not KDLoss or isinstance(self.temperature, nn.Module):
+            return None
+        return Divergence('kd', self.temperatures(), loss_weight=self.loss_weight)
+
     def tempered_row_losses(
         self, student: Tensor, target: Tensor, labels: Tensor, temperature: float | Tensor
     ) -> Tensor:
         """T² · KL of each row, (N,)."""
         return kl_divergence(student, target, temperature)
-
-    def sorted_forward(
-        self,
-        student: Tensor,
-        target: Tensor,
-        labels: Tensor,
-        ignore_index: int | None,
-        weight: Tensor | None = None,
-        avg_factor: float | Tensor | None = None,
-    ) -> Tensor:
-        """The loss towards the sorted target, which takes one kernel on CUDA.
-
-        Arguments and result are those of :meth:`forward`; rows of the target whose
-        label is ``ignore_index`` are not sorted.
-        """
-        if not target.is_cuda or not isinstance(self.temperature, Real):
-            target = sort_logits(target, labels, ignore_index)
-            return self(student, target, labels, weight, avg_factor)
-        check_pair(student, target)
-        losses = sorted_kl_divergence(student, target, labels, self.temperature, ignore_index)
-        return self.loss_weight * reduce_rows(losses, weight, avg_factor)

@@ -365,3 +365,19 @@ def test_mask_rcnn_is_read_by_its_box_head(config, own_extractor):
             if transform.type == 'LoadAnnotations':
                 transform.with_mask = True
     assert count_pairs(config) == 3
+
+
+def test_a_teacher_in_bfloat16_teaches_almost_the_same(config):
+    """Backbone, neck and box head in its own autocast; RoIAlign, which has none, in float32."""
+    seen = {}
+    for dtype in (None, 'bfloat16'):
+        config.custom_hooks[0].teacher['dtype'] = dtype
+        runner = build_runner(config)
+        caught = []
+        hook_of(runner).watchers.append(lambda batch, caught=caught: caught.append(batch.pairs))
+        config.experiment_name = f'{config.experiment_name}-half'
+        runner.train()
+        seen[dtype] = caught[0]
+    assert torch.equal(seen[None].student, seen['bfloat16'].student)
+    difference = (seen[None].teacher - seen['bfloat16'].teacher.float()).abs().max()
+    assert 0 < difference < 0.1

@@ -322,3 +322,81 @@ def test_inputs_pass_by_untouched_where_both_preprocess_alike(teacher, settings)
 def test_a_smaller_divisor_that_is_met_already_changes_nothing(teacher):
     inputs, converted, _ = convert(teacher, IMAGENET, {**IMAGENET, 'pad_size_divisor': 16})
     assert converted is inputs
+
+
+# -- how it runs -------------------------------------------------------------
+
+
+def features_of(teacher, images, autocast=False):
+    with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
+        return teacher.finish(teacher.start('extract_feat', images))
+
+
+@pytest.mark.parametrize(
+    ('dtype', 'autocast', 'expected'),
+    [
+        (None, False, torch.float32),
+        (None, True, torch.bfloat16),  # as the run
+        ('float32', True, torch.float32),
+        ('bfloat16', False, torch.bfloat16),
+    ],
+)
+def test_it_runs_in_the_precision_that_was_asked_for(checkpoint, dtype, autocast, expected):
+    images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    plain = features_of(Teacher(thin_config(), checkpoint), images)
+    found = features_of(Teacher(thin_config(), checkpoint, dtype=dtype), images, autocast)
+    assert {level.dtype for level in found} == {expected}
+    assert not any(level.requires_grad for level in found)
+    for level, reference in zip(found, plain, strict=True):
+        if expected is torch.float32:
+            assert torch.equal(level, reference)
+        else:
+            torch.testing.assert_close(level.float(), reference, rtol=0.05, atol=0.05)
+
+
+def test_channels_last_changes_the_order_in_memory_alone(checkpoint):
+    images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    plain = Teacher(thin_config(), checkpoint).to(torch.device('cpu'))
+    other = Teacher(thin_config(), checkpoint, channels_last=True).to(torch.device('cpu'))
+    assert other.checksum() == plain.checksum()
+    assert other.model.backbone.conv1.weight.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(features_of(other, images), features_of(plain, images))
+
+
+@pytest.mark.slow
+def test_compiled_it_gives_the_same_features(checkpoint):
+    images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    plain, compiled = (Teacher(thin_config(), checkpoint, compile=c) for c in (False, True))
+    torch.testing.assert_close(features_of(compiled, images), features_of(plain, images))
+    assert compiled.checksum() == plain.checksum()
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize('settings', [{}, {'dtype': 'bfloat16'}, {'channels_last': True}])
+def test_on_a_stream_of_its_own_it_gives_what_it_gives_on_the_cpu(checkpoint, settings):
+    images = torch.randn(2, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    expected = features_of(Teacher(thin_config(), checkpoint), images)
+    teacher = Teacher(thin_config(), checkpoint, **settings).to(torch.device('cuda'))
+    for _ in range(3):  # memory of the batch before is used again
+        started = teacher.start('extract_feat', images.cuda())
+        busy = torch.randn(2048, 2048, device='cuda')
+        busy = busy @ busy
+        found = teacher.finish(started)
+        tolerance = 0.05 if 'dtype' in settings else 2e-3
+        for level, reference in zip(found, expected, strict=True):
+            torch.testing.assert_close(
+                level.cpu().float(), reference, rtol=tolerance, atol=tolerance
+            )
+
+
+@pytest.mark.parametrize(
+    ('settings', 'error', 'message'),
+    [
+        ({'dtype': 'half'}, ValueError, "teacher.dtype must be one of 'float32', 'bfloat16'"),
+        ({'compile': 'yes'}, TypeError, 'teacher.compile must be True or False'),
+        ({'channels_last': 1}, TypeError, 'teacher.channels_last must be True or False'),
+    ],
+)
+def test_other_ways_to_run_are_refused(checkpoint, settings, error, message):
+    with pytest.raises(error, match=message):
+        Teacher(thin_config(), checkpoint, **settings)

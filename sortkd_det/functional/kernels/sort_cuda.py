@@ -1,174 +1,420 @@
-"""The sort on CUDA, alone and fused with KD's divergence: one Triton program a row.
+"""The sort on CUDA: rows in registers, one or a few of them a warp.
 
 Triton comes with torch's CUDA builds; nothing here makes the host wait for the device.
+Values are compared by integers in their order, which take the reductions that Hopper and Ampere
+have in hardware. A row in which few classes stand above the label is mended class by class; other
+rows go through a sorting network.
 """
-
-from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from .launch_cuda import launch
+from .network_cuda import merge_descending, position_of, rank_at, sort_descending
+from .tiles_cuda import load_rows, store_rows
+
+_LOWEST: tl.constexpr = tl.constexpr(-(2**31))
+WIDEST = 4096  # classes of a row that registers hold
+_BUSY = 2**17  # threads that keep a device busy
+_PIECE = 1024  # classes of a wider row that are looked at at once
+_WIDE_PROGRAMS = 1056  # eight for each multiprocessor of a Hopper GPU
+
 
 @triton.jit
-def _label_of(labels, row, num_classes, ignore_index, IGNORE: tl.constexpr):
-    """The row's label; -1 where it is to be left alone or is out of range."""
-    label = tl.load(labels + row)
+def keys_of(values):
+    """Int32 numbers in the order of ``values``, which has 16 or 32 bits; -0.0 equals 0.0."""
+    if values.dtype.primitive_bitwidth == 16:
+        bits = values.to(tl.int16, bitcast=True).to(tl.int32)
+        keys = bits ^ ((bits >> 31) & 0x7FFF)
+    else:
+        bits = values.to(tl.int32, bitcast=True)
+        keys = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    return tl.where(keys == -1, 0, keys)
+
+
+@triton.jit
+def _value_of(key, is_negative_zero, dtype: tl.constexpr):
+    """The value of ``dtype`` that :func:`keys_of` gave ``key``."""
+    key = tl.where(is_negative_zero, -1, key)
+    if dtype.primitive_bitwidth == 16:
+        bits = (key ^ ((key >> 31) & 0x7FFF)).to(tl.int16)
+    else:
+        bits = key ^ ((key >> 31) & 0x7FFFFFFF)
+    return bits.to(dtype, bitcast=True)
+
+
+@triton.jit
+def load_labels(labels, rows, inside, num_classes, ignore_index, IGNORE: tl.constexpr):
+    """The rows' labels, int32; -1 where a row is to be left alone or its label is out of range."""
+    label = tl.load(labels + rows, mask=inside, other=-1)
     fits = (label >= 0) & (label < num_classes)
     if IGNORE:
         fits = fits & (label != ignore_index)
-    return tl.where(fits, label, -1)
+    return tl.where(fits, label, -1).to(tl.int32)
 
 
 @triton.jit
-def _sorted_sources(logits, row, label, num_classes, BLOCK: tl.constexpr):
-    """For each class of a row, the class whose logit it is given, (BLOCK,) int64."""
-    columns = tl.arange(0, BLOCK).to(tl.int64)
-    inside = columns < num_classes
-    start = logits + row * num_classes
-    values = tl.load(start + columns, mask=inside, other=-float('inf'))
-    label_value = tl.load(start + tl.maximum(label, 0))
-    if values.dtype.primitive_bitwidth == 16:  # compared in float32, which holds them exactly
-        values, label_value = values.to(tl.float32), label_value.to(tl.float32)
-    above = inside & (values > label_value) & (label >= 0)
-    holds_nan = tl.sum((inside & (values != values)).to(tl.int32), axis=0) > 0
-    above = above & (holds_nan == 0)
-    count = tl.sum(above.to(tl.int32), axis=0)
-    source = columns
+def _mend(values, keys, above, label, own, count, most, columns, SOURCES: tl.constexpr):
+    """The sorted tile, class by class: each above the label hands its value to the one before.
+
+    ``own`` is the label's value. With SOURCES the class whose value each class is
+    given, in place of that value.
+    """
+    candidates = tl.where(above, keys, _LOWEST)
+    negative_zero = (keys == 0) & (values.to(tl.float32).to(tl.int32, bitcast=True) < 0)
+    places = columns * 2 + negative_zero.to(tl.int32)
+    result = columns + tl.zeros_like(keys) if SOURCES else values
     receiver = label
-    # Each of the classes above the label hands its logit to the one before it.
-    for _ in range(0, count):
-        best = tl.max(tl.where(above, values, -float('inf')), axis=0)
-        giver = tl.min(tl.where(above & (values == best), columns, BLOCK), axis=0)
-        source = tl.where(columns == receiver, giver, source)
-        above = above & (columns != giver)
-        receiver = giver
-    return tl.where((columns == receiver) & (count > 0), label, source)
+    for _ in range(0, most):
+        best = tl.max(candidates, axis=1)
+        moves = best != _LOWEST
+        is_best = candidates == best[:, None]
+        place = tl.min(tl.where(is_best, places, 2 * keys.shape[1]), axis=1)
+        giver = place >> 1
+        given = giver if SOURCES else _value_of(best, (place & 1) != 0, values.dtype)
+        receives = (columns == receiver[:, None]) & moves[:, None]
+        result = tl.where(receives, given[:, None], result)
+        candidates = tl.where(columns == giver[:, None], _LOWEST, candidates)
+        receiver = tl.where(moves, giver, receiver)
+    last = label if SOURCES else own
+    return tl.where((columns == receiver[:, None]) & (count > 0)[:, None], last[:, None], result)
 
 
 @triton.jit
-def _sort_kernel(
-    logits, labels, result, sources, num_classes, ignore_index,
-    IGNORE: tl.constexpr, WANT_SOURCES: tl.constexpr, BLOCK: tl.constexpr,
+def _coarse_levels(values, above):
+    """Fixed-point numbers ≥ 1 in the order of float32 values; 0 where not ``above``.
+
+    With a column behind it a number fits 31 bits. Different values may get one number.
+    """
+    # Float32 holds whole numbers up to 2 ** 24.
+    STEPS: tl.constexpr = (2**31) // max(values.shape[1], 256)
+    low = tl.min(tl.where(above, values, float('inf')), axis=1)
+    high = tl.max(tl.where(above, values, -float('inf')), axis=1)
+    scale = (STEPS - 4) / (high - low)
+    level = (values - low[:, None]) * scale[:, None]
+    level = tl.where(level >= 0, tl.minimum(level, STEPS - 3), 0).to(tl.int32) + 1
+    return tl.where(above, level, 0)
+
+
+@triton.jit
+def _hand_down(
+    logits, scratch, rows, is_row, label, own, count, columns, NUM_CLASSES: tl.constexpr,
+    SOURCES: tl.constexpr, VECTOR: tl.constexpr, THREADS: tl.constexpr,
 ):  # fmt: skip
-    row = tl.program_id(0).to(tl.int64)
-    columns = tl.arange(0, BLOCK)
-    inside = columns < num_classes
-    label = _label_of(labels, row, num_classes, ignore_index, IGNORE)
-    source = _sorted_sources(logits, row, label, num_classes, BLOCK)
-    start = row * num_classes
-    if WANT_SOURCES:
-        tl.store(sources + start + columns, source, mask=inside)
+    """Write to ``scratch``, for the label and each class above it, what the class is given.
+
+    Nothing but the keys stays in registers while the network sorts them; values
+    are read again, from the cache. ``own`` (ROWS,) is the label's value, ``count``
+    the number of classes above it, 0 for rows that stay; the rest is as in
+    :func:`sorted_tile`. Reads and writes at places that only the data knows have
+    one number a thread beside each other, so the network has, too.
+    """
+    WIDTH: tl.constexpr = columns.shape[1]
+    HALF: tl.constexpr = logits.dtype.element_ty.primitive_bitwidth == 16
+    ranks = rank_at(columns, WIDTH, 1, THREADS)
+    inverse = WIDTH - 1 - columns
+    is_above = ranks < count[:, None]
+    is_ranked = (ranks <= count[:, None]) & (count > 0)[:, None]
+    row_logits = logits + rows.to(tl.int64)[:, None] * NUM_CLASSES
+    row_scratch = scratch + rows.to(tl.int64)[:, None] * WIDTH
+
+    values = load_rows(
+        logits, rows, is_row, -float('inf'), NUM_CLASSES, WIDTH, VECTOR, THREADS
+    )  # fmt: skip
+    above = (values.to(tl.float32) > own.to(tl.float32)[:, None]) & (count > 0)[:, None]
+    takes_part = above | ((columns == label[:, None]) & (count > 0)[:, None])
+    if HALF:
+        sorting = tl.where(takes_part, (keys_of(values) + 32768) * 32768 + inverse, -1)
     else:
-        values = tl.load(logits + start + source, mask=inside)
-        tl.store(result + start + columns, values, mask=inside)
+        sorting = tl.where(takes_part, _coarse_levels(values, above) * WIDTH + inverse, -1)
+    # Float32 takes one pass over coarse keys; where they are not fine enough two more, by the
+    # lower and then the upper half of the bits, equal ones in the order of the pass before.
+    order = columns + tl.zeros_like(sorting)
+    following = order
+    passes = 0
+    going = 1
+    while going > 0:
+        sorting = sort_descending(sorting, 1, THREADS)
+        order = WIDTH - 1 - (sorting & (WIDTH - 1))
+        level = tl.zeros_like(sorting)
+        if passes == 0:
+            level = sorting & (0 if HALF else -WIDTH)
+        if passes == 2:
+            before = position_of(order, WIDTH, 1, THREADS)
+            order = tl.load(row_scratch + before, mask=is_ranked, other=0)
+            tl.debug_barrier()
+        store_rows(scratch, level + order, rows, is_row, WIDTH, VECTOR, THREADS)
+        tl.debug_barrier()
+        after = tl.where(is_above, position_of(ranks + 1, WIDTH, 1, THREADS), 0)
+        following = tl.load(row_scratch + after, mask=is_ranked, other=0)
+        tl.debug_barrier()
+        going = 0
+        if not HALF:
+            if passes == 0:
+                same_level = is_above & ((following & -WIDTH) == level)
+                following = following & (WIDTH - 1)
+                if _largest(tl.max(same_level.to(tl.int32), axis=1), columns) > 0:
+                    this = keys_of(tl.load(row_logits + order, mask=is_above, other=0))
+                    next_one = keys_of(tl.load(row_logits + following, mask=is_above, other=0))
+                    going = _largest(tl.max((this < next_one).to(tl.int32), axis=1), columns)
+                if going > 0:
+                    values = load_rows(
+                        logits, rows, is_row, -float('inf'), NUM_CLASSES, WIDTH, VECTOR, THREADS
+                    )  # fmt: skip
+                    keys = keys_of(values)
+                    above = (keys > keys_of(own)[:, None]) & (count > 0)[:, None]
+                    takes_part = above | ((columns == label[:, None]) & (count > 0)[:, None])
+                    sorting = tl.where(takes_part, (keys & 0xFFFF) * 32768 + inverse, -1)
+            elif passes == 1:
+                going = 1
+                upper = keys_of(tl.load(row_logits + order, mask=is_ranked, other=0)) >> 16
+                sorting = tl.where(is_ranked, (upper + 32768) * 32768 + WIDTH - 1 - ranks, -1)
+        passes += 1
+    if SOURCES:
+        given = following
+    else:
+        given = tl.load(row_logits + following, mask=is_ranked, other=0)
+        if HALF:
+            given = given.to(tl.int16, bitcast=True).to(tl.int32)
+        else:
+            given = given.to(tl.int32, bitcast=True)
+    tl.store(row_scratch + order, given, mask=is_ranked)
 
 
 @triton.jit
-def _log_softmax(values, inside):
-    """(BLOCK,) float32; what is not inside holds anything."""
-    values = tl.where(inside, values, -float('inf'))
-    shifted = values - tl.max(values, axis=0)
-    return shifted - tl.log(tl.sum(tl.exp(shifted), axis=0))
+def _largest(numbers, columns):
+    """The largest of int32 numbers (ROWS,), by a reduction over all lanes of a warp.
+
+    The compiler sees that it is the same in all of them, and what branches on it needs no care
+    for lanes that have gone another way.
+    """
+    tile = tl.where(columns >= 0, numbers[:, None], 0)
+    return tl.max(tl.reshape(tile, (tile.numel,)), axis=0)
 
 
 @triton.jit
-def _sorted_kl_kernel(
-    student, target, labels, losses, gradient, num_classes, temperature, ignore_index,
-    IGNORE: tl.constexpr, BLOCK: tl.constexpr,
+def sorted_tile(
+    logits, scratch, rows, is_row, label, few, columns, NUM_CLASSES: tl.constexpr,
+    SOURCES: tl.constexpr, VECTOR: tl.constexpr, THREADS: tl.constexpr,
 ):  # fmt: skip
-    row = tl.program_id(0).to(tl.int64)
-    columns = tl.arange(0, BLOCK)
-    inside = columns < num_classes
-    start = row * num_classes
-    label = _label_of(labels, row, num_classes, ignore_index, IGNORE)
-    source = _sorted_sources(target, row, label, num_classes, BLOCK)
-    target_values = tl.load(target + start + source, mask=inside).to(tl.float32)
-    student_values = tl.load(student + start + columns, mask=inside).to(tl.float32)
-    log_target = _log_softmax(target_values / temperature, inside)
-    log_student = _log_softmax(student_values / temperature, inside)
-    p_target = tl.where(inside, tl.exp(log_target), 0.0)
-    p_student = tl.where(inside, tl.exp(log_student), 0.0)
-    terms = tl.where(p_target > 0, p_target * (log_target - log_student), 0.0)
-    tl.store(losses + row, tl.sum(terms, axis=0) * temperature * temperature)
-    # d/ds of T² · KL is T · (p_s - p_t).
-    tl.store(gradient + start + columns, temperature * (p_student - p_target), mask=inside)
+    """The sorted rows of a tile, or with SOURCES the class whose value each class is given.
+
+    Args:
+        logits: the matrix, of 16 or 32 bits.
+        scratch: int32 memory for as many rows of WIDTH numbers.
+        rows: (ROWS,), which rows.
+        is_row: (ROWS,), which of them there are.
+        label: (ROWS,) int32; -1 for rows that are left alone.
+        few: up to how many classes above the label are moved one by one.
+        columns: (1, WIDTH) int32, from 0 on.
+        NUM_CLASSES: C.
+        SOURCES: what is wanted.
+        VECTOR: neighbours in a thread.
+        THREADS: lanes that share a row.
+    """
+    WIDTH: tl.constexpr = columns.shape[1]
+    values = load_rows(
+        logits, rows, is_row, -float('inf'), NUM_CLASSES, WIDTH, VECTOR, THREADS
+    )  # fmt: skip
+    at_label = logits + rows.to(tl.int64) * NUM_CLASSES + tl.maximum(label, 0)
+    own = tl.load(at_label, mask=label >= 0, other=float('inf'))
+    result = columns + tl.zeros_like(values).to(tl.int32) if SOURCES else values
+    wide = values.to(tl.float32)
+    above = wide > own.to(tl.float32)[:, None]
+    count = tl.sum(above.to(tl.int32), axis=1)
+    most = _largest(count, columns)
+    if most > 0:
+        holds_nan = tl.max((wide != wide).to(tl.int32), axis=1)
+        count = tl.where(holds_nan > 0, 0, count)
+        most = _largest(count, columns)
+        if most <= few:
+            keys = keys_of(values)
+            above = above & (count > 0)[:, None]
+            result = _mend(values, keys, above, label, own, count, most, columns, SOURCES)
+        else:
+            _hand_down(
+                logits, scratch, rows, is_row, label, own, count, columns,
+                NUM_CLASSES, SOURCES, VECTOR, THREADS,
+            )  # fmt: skip
+            tl.debug_barrier()
+            values = load_rows(
+                logits, rows, is_row, -float('inf'), NUM_CLASSES, WIDTH, VECTOR, THREADS
+            )  # fmt: skip
+            given = load_rows(scratch, rows, is_row, 0, WIDTH, WIDTH, VECTOR, THREADS)
+            above = values.to(tl.float32) > own.to(tl.float32)[:, None]
+            moved = (above | (columns == label[:, None])) & (count > 0)[:, None]
+            if SOURCES:
+                result = tl.where(moved, given, columns)
+            elif values.dtype.primitive_bitwidth == 16:
+                given_values = given.to(tl.int16).to(values.dtype, bitcast=True)
+                result = tl.where(moved, given_values, values)
+            else:
+                result = tl.where(moved, given.to(values.dtype, bitcast=True), values)
+    return result
 
 
-def sort_rows(logits: Tensor, labels: Tensor, ignore_index: int | None) -> Tensor:
-    """:func:`~sortkd_det.functional.sort_logits` for checked arguments on CUDA.
+@triton.jit(do_not_specialize=['num_rows', 'ignore_index', 'few'])
+def _sort_kernel(
+    logits, labels, result, scratch, num_rows, ignore_index, few,
+    NUM_CLASSES: tl.constexpr, IGNORE: tl.constexpr, SOURCES: tl.constexpr,
+    ROWS: tl.constexpr, WIDTH: tl.constexpr, VECTOR: tl.constexpr, THREADS: tl.constexpr,
+):  # fmt: skip
+    rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    is_row = rows < num_rows
+    columns = tl.arange(0, WIDTH)[None, :]
+    label = load_labels(labels, rows, is_row, NUM_CLASSES, ignore_index, IGNORE)
+    found = sorted_tile(
+        logits, scratch, rows, is_row, label, few, columns, NUM_CLASSES, SOURCES, VECTOR, THREADS
+    )
+    store_rows(result, found, rows, is_row, NUM_CLASSES, VECTOR, THREADS)
 
-    A row whose label is out of range comes back as it is.
+
+@triton.jit(do_not_specialize=['num_rows', 'ignore_index'])
+def _wide_kernel(
+    logits, labels, result, scratch, num_rows, ignore_index,
+    NUM_CLASSES: tl.constexpr, IGNORE: tl.constexpr, SOURCES: tl.constexpr,
+    PIECE: tl.constexpr, VECTOR: tl.constexpr, THREADS: tl.constexpr,
+):  # fmt: skip
+    """Rows wider than registers hold, piece by piece.
+
+    The best PIECE classes above the label are gathered while the row passes by
+    and is copied; they hand their values down; where more stand above the
+    label, the row passes again for the next ones.
+    """
+    lowest: tl.constexpr = tl.constexpr(-(2**63))
+    columns = tl.arange(0, PIECE)[None, :]
+    rank = rank_at(columns, PIECE, VECTOR, THREADS)
+    order = scratch + tl.program_id(0).to(tl.int64) * PIECE
+    first_row, programs = tl.program_id(0), tl.num_programs(0)
+    for row in range(first_row, num_rows, programs):
+        offset = tl.full((), NUM_CLASSES, tl.int64) * row
+        source, target = logits + offset, result + offset
+        rows = row + tl.arange(0, 1)
+        label = load_labels(labels, rows, rows < num_rows, NUM_CLASSES, ignore_index, IGNORE)
+        is_left = tl.max(label, axis=0) < 0
+        own = tl.load(source + tl.maximum(tl.max(label, axis=0), 0))
+        label_key = keys_of(own)
+        below = tl.full((), 2**63 - 1, tl.int64)  # the classes before have handed down already
+        receiver = tl.max(label, axis=0)
+        going = 1
+        turn = 0
+        while going > 0:
+            best = tl.full((1, PIECE), lowest, tl.int64)
+            holds_nan = 0
+            for start in range(0, NUM_CLASSES, PIECE):
+                places = start + columns
+                inside = places < NUM_CLASSES
+                values = tl.load(source + places, mask=inside, other=0)
+                keys = keys_of(values)
+                if turn == 0:
+                    plain = places + tl.zeros_like(keys) if SOURCES else values
+                    tl.store(target + places, plain.to(result.dtype.element_ty), mask=inside)
+                    wide = values.to(tl.float32)
+                    is_nan = (inside & (wide != wide)).to(tl.int32)
+                    holds_nan += tl.max(tl.max(is_nan, axis=1), axis=0)
+                above = inside & (keys > label_key) & (is_left == 0)
+                packed = (keys.to(tl.int64) << 32) + (2**31 - 1 - places)
+                packed = tl.where(above & (packed < below), packed, lowest)
+                if tl.max(tl.max((packed > lowest).to(tl.int32), axis=1), axis=0) > 0:
+                    ascending = ~sort_descending(~packed, VECTOR, THREADS)
+                    best = merge_descending(tl.maximum(best, ascending), VECTOR, THREADS)
+            found = (best > lowest) & (holds_nan == 0)
+            number = tl.sum(tl.sum(found.to(tl.int32), axis=1), axis=0)
+            if number > 0:
+                column = 2**31 - 1 - (best & (2**31 - 1)).to(tl.int32)
+                tl.debug_barrier()  # what was stored so far comes before what follows
+                tl.store(order + rank, column, mask=found)
+                tl.debug_barrier()
+                # The one before the first stands above all of this turn, or is the label.
+                before = tl.load(order + rank - 1, mask=found & (rank > 0), other=0)
+                takes = tl.where(rank > 0, before, receiver)
+                given = column if SOURCES else tl.load(source + column, mask=found, other=0)
+                tl.store(target + takes, given.to(result.dtype.element_ty), mask=found)
+                receiver = tl.load(order + number - 1)
+                below = tl.min(tl.min(tl.where(found, best, 2**63 - 1), axis=1), axis=0)
+                tl.debug_barrier()
+            turn += 1
+            going = (number == PIECE).to(tl.int32)
+        if receiver != tl.max(label, axis=0):
+            last = tl.max(label, axis=0) if SOURCES else own
+            tl.debug_barrier()
+            tl.store(target + receiver, last.to(result.dtype.element_ty))
+
+
+def launch_of(num_rows: int, num_classes: int, itemsize: int) -> dict[str, int]:
+    """Shape of a program and its options.
+
+    A warp holds a row of up to 1024 numbers, or several narrow ones where there
+    are rows enough to keep the device busy; wider rows take more warps. The
+    network, which few rows need, must not take the registers of all.
+    """
+    width = triton.next_power_of_2(num_classes)
+    vector = 16 // itemsize
+    while num_classes % vector:
+        vector //= 2
+    vector = min(vector, width)
+    warps = max(width // 1024, 1)
+    threads = 32 * warps
+    while threads > 1 and width // threads < 16 and num_rows * threads >= _BUSY:
+        threads //= 2
+    return {
+        'few': 8 if width <= 256 else 16,
+        'ROWS': max(32 // threads, 1),
+        'WIDTH': width,
+        'VECTOR': vector,
+        'THREADS': threads,
+        'num_warps': warps,
+        'maxnreg': 96 if width // threads <= 16 else 168,
+    }
+
+
+def scratch_for(num_rows: int, width: int, device: torch.device) -> Tensor:
+    """The memory that rows need which go through the network; untouched where none does."""
+    return torch.empty(num_rows * width, dtype=torch.int32, device=device)
+
+
+def sort_rows(
+    logits: Tensor, labels: Tensor, ignore_index: int | None, sources: bool = False
+) -> Tensor:
+    """The sorted rows, or with ``sources`` the class whose value each class is given, int64.
+
+    Logits have 16 or 32 bits; arguments are checked and on CUDA, N ≥ 1. A row
+    whose label is out of range comes back as it is.
     """
     num_rows, num_classes = logits.shape
-    if num_rows == 0:
-        return logits.clone()
-    source = logits.detach().contiguous()
-    wants_gradient = logits.requires_grad and torch.is_grad_enabled()
-    result = torch.empty(
-        logits.shape, dtype=torch.int64 if wants_gradient else logits.dtype, device=logits.device
-    )
-    _sort_kernel[(num_rows,)](
-        source, labels.contiguous(), result, result, num_classes, ignore_index or 0,
-        IGNORE=ignore_index is not None, WANT_SOURCES=wants_gradient, **_launch(num_classes),
-    )  # fmt: skip
-    return logits.gather(1, result) if wants_gradient else result
-
-
-def sorted_kl(
-    student: Tensor, target: Tensor, labels: Tensor, temperature: float, ignore_index: int | None
-) -> Tensor:
-    """T² · KL between the sorted target and the student, per row, for checked CUDA arguments.
-
-    The sorted target is never written to memory. Gradients flow to the student only.
-    """
-    return _SortedKL.apply(student, target.detach(), labels, temperature, ignore_index)
-
-
-class _SortedKL(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        student: Tensor,
-        target: Tensor,
-        labels: Tensor,
-        temperature: float,
-        ignore_index: int | None,
-    ) -> Tensor:
-        num_rows, num_classes = student.shape
-        losses = torch.empty(num_rows, dtype=torch.float32, device=student.device)
-        gradient = torch.empty(student.shape, dtype=torch.float32, device=student.device)
-        if num_rows:
-            _sorted_kl_kernel[(num_rows,)](
-                student.contiguous(), target.contiguous(), labels.contiguous(), losses, gradient,
-                num_classes, float(temperature), ignore_index or 0,
-                IGNORE=ignore_index is not None, **_launch(num_classes),
-            )  # fmt: skip
-        ctx.save_for_backward(gradient)
-        ctx.dtype = student.dtype
-        return losses
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple:
-        (gradient,) = ctx.saved_tensors
-        return (gradient * upstream[:, None]).to(ctx.dtype), None, None, None, None
-
-
-def _launch(num_classes: int) -> dict[str, int]:
-    """Width of a program and its warps: eight numbers a thread, at most eight warps."""
-    block = triton.next_power_of_2(num_classes)
-    return {'BLOCK': block, 'num_warps': min(max(block // 256, 1), 8)}
+    logits, labels = logits.detach().contiguous(), labels.contiguous()
+    dtype = torch.int64 if sources else logits.dtype
+    result = torch.empty(logits.shape, dtype=dtype, device=logits.device)
+    settings = {
+        'NUM_CLASSES': num_classes,
+        'IGNORE': ignore_index is not None,
+        'SOURCES': sources,
+    }
+    numbers = (num_rows, ignore_index or 0)
+    if num_classes > WIDEST:
+        programs = min(num_rows, _WIDE_PROGRAMS)
+        scratch = torch.empty(programs * _PIECE, dtype=torch.int32, device=logits.device)
+        settings.update(PIECE=_PIECE, VECTOR=2, THREADS=128, num_warps=4)
+        launch(_wide_kernel, programs, (logits, labels, result, scratch, *numbers), settings)
+    else:
+        shape = launch_of(num_rows, num_classes, logits.element_size())
+        few, scratch = shape.pop('few'), scratch_for(num_rows, shape['WIDTH'], logits.device)
+        programs = triton.cdiv(num_rows, shape['ROWS'])
+        arguments = (logits, labels, result, scratch, *numbers, few)
+        launch(_sort_kernel, programs, arguments, {**settings, **shape})
+    return result
 
 
 def check() -> None:
-    """Raise unless the kernels give on the device what they must give."""
+    """Raise unless the kernel gives on the device what it must give, class by class and sorted."""
     logits = torch.tensor([[1.0, 3.0, 2.0, 0.0], [4.0, 1.0, 2.0, 3.0]], device='cuda')
     labels = torch.tensor([3, 0], device='cuda')
     expected = torch.tensor([[0.0, 2.0, 1.0, 3.0], [4.0, 1.0, 2.0, 3.0]], device='cuda')
     if not torch.equal(sort_rows(logits, labels, None), expected):
         raise RuntimeError('the sort kernel gives wrong results on this device')
-    divergence = sorted_kl(expected, logits, labels, 1.0, None)
-    if not (divergence.abs() < 1e-5).all():
-        raise RuntimeError('the fused kernel gives wrong results on this device')
+    logits = torch.arange(64.0, device='cuda')[None]
+    expected = torch.cat([logits[:, -1:], logits[:, :-1]], dim=1)
+    if not torch.equal(sort_rows(logits, torch.tensor([0], device='cuda'), None), expected):
+        raise RuntimeError('the sort kernel gives wrong results on this device for many classes')

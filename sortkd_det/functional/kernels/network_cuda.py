@@ -1,0 +1,95 @@
+"""A bitonic network that sorts the rows of a tile in registers, in Triton.
+
+Its comparators are pairs of minimum and maximum. Keys that carry their own column may
+enter the network in any order, so it compares most often along those bits of a position that lie
+within a thread, and least along those that are reached by shuffles between lanes.
+"""
+
+import triton
+import triton.language as tl
+from triton.language.standard import xor_sum
+from triton.runtime.jit import constexpr_function
+
+
+@constexpr_function
+def log2(number):
+    """The logarithm of a power of two."""
+    return number.bit_length() - 1
+
+
+@constexpr_function
+def _threads_of(width, vector, threads):
+    """Among how many threads a row is shared."""
+    return min(width // vector, threads)
+
+
+@constexpr_function
+def _axis_of(num_axes, width, vector, threads, bit):
+    """The axis of the hypercube that the network takes for its bit ``bit``, 0 the lowest."""
+    first = log2(vector)
+    across = range(first, first + log2(min(width // vector, threads)))
+    within = [position for position in range(log2(width)) if position not in across]
+    return num_axes - 1 - [*within, *across][bit]
+
+
+@triton.jit
+def rank_at(positions, WIDTH: tl.constexpr, VECTOR: tl.constexpr, THREADS: tl.constexpr):
+    """The rank, from 0 on, of the key that :func:`sort_descending` leaves at each position."""
+    SHARERS: tl.constexpr = _threads_of(WIDTH, VECTOR, THREADS)
+    thread = (positions // VECTOR) % SHARERS
+    within = positions % VECTOR + positions // (VECTOR * SHARERS) * VECTOR
+    return within + thread * (WIDTH // SHARERS)
+
+
+@triton.jit
+def position_of(ranks, WIDTH: tl.constexpr, VECTOR: tl.constexpr, THREADS: tl.constexpr):
+    """The position at which :func:`sort_descending` leaves the key of each rank."""
+    SHARERS: tl.constexpr = _threads_of(WIDTH, VECTOR, THREADS)
+    thread = ranks // (WIDTH // SHARERS)
+    within = ranks % (WIDTH // SHARERS)
+    return within % VECTOR + thread * VECTOR + within // VECTOR * (VECTOR * SHARERS)
+
+
+@triton.jit
+def _side(num_axes: tl.constexpr, axis: tl.constexpr):
+    """0 and 1 along one axis of a hypercube."""
+    return tl.reshape(tl.arange(0, 2), [1] * axis + [2] + [1] * (num_axes - 1 - axis))
+
+
+@triton.jit
+def _exchange(cube, axis: tl.constexpr, descends):
+    """Order each pair along ``axis``: the larger number first where ``descends`` is 1."""
+    other = cube ^ xor_sum(cube, axis, True)  # the compiler leaves the shuffle alone of this
+    takes_larger = (descends ^ _side(len(cube.shape), axis)) != 0
+    return tl.where(takes_larger, tl.maximum(cube, other), tl.minimum(cube, other))
+
+
+@triton.jit
+def sort_descending(keys, VECTOR: tl.constexpr, THREADS: tl.constexpr):
+    """Sort each row of ``keys`` (ROWS, WIDTH), integers; :func:`rank_at` tells a key's rank.
+
+    Rows and widths are powers of two. A thread holds VECTOR neighbours, and the
+    next ones lie in the next thread, up to THREADS of them: that is what the
+    network is fast for; with another layout it is slower and as right.
+    """
+    num_axes: tl.constexpr = log2(keys.numel)
+    WIDTH: tl.constexpr = keys.shape[1]
+    cube = tl.reshape(keys, [2] * num_axes)
+    for stage in tl.static_range(1, log2(WIDTH)):
+        descends = 1 ^ _side(num_axes, _axis_of(num_axes, WIDTH, VECTOR, THREADS, stage))
+        for step in tl.static_range(0, stage):
+            cube = _exchange(
+                cube, _axis_of(num_axes, WIDTH, VECTOR, THREADS, stage - 1 - step), descends
+            )
+    return merge_descending(tl.reshape(cube, keys.shape), VECTOR, THREADS)
+
+
+@triton.jit
+def merge_descending(keys, VECTOR: tl.constexpr, THREADS: tl.constexpr):
+    """Sort rows that are bitonic in their ranks: the last stage of :func:`sort_descending`."""
+    num_axes: tl.constexpr = log2(keys.numel)
+    WIDTH: tl.constexpr = keys.shape[1]
+    cube = tl.reshape(keys, [2] * num_axes)
+    for step in tl.static_range(1, log2(WIDTH) + 1):
+        cube = _exchange(cube, _axis_of(num_axes, WIDTH, VECTOR, THREADS, log2(WIDTH) - step), 1)
+    return tl.reshape(cube, keys.shape)

@@ -1,0 +1,131 @@
+"""The Triton kernels on a CUDA device, on fresh random cases, and what calls them there."""
+
+import random
+
+import pytest
+import torch
+
+from sortkd_det.functional import divergence_loss, soft_rank, sort_logits
+from sortkd_det.losses import DKDLoss, KDLoss
+
+pytestmark = pytest.mark.cuda
+NARROW = (2, 3, 16, 80, 81, 100, 128, 200)
+WIDE = (1000, 1024, 2000, 4096, 4097, 21842)
+
+
+@pytest.fixture(scope='module')
+def cases():
+    pytest.importorskip('triton')
+    import kernel_cases
+
+    return kernel_cases
+
+
+@pytest.mark.parametrize('seed', range(12))
+@pytest.mark.parametrize('check', ['check_sort', 'check_divergence'])
+def test_the_kernels_agree_with_the_cpu(cases, check, seed):
+    chooser, generator = random.Random(seed), torch.Generator().manual_seed(seed)
+    for widths in (NARROW, NARROW, WIDE):  # the kernels of a width are compiled first
+        getattr(cases, check)('cuda', chooser, generator, widths)
+
+
+def test_soft_ranks_agree_with_the_cpu(cases):
+    chooser, generator = random.Random(0), torch.Generator().manual_seed(0)
+    for widths in ((2, 7, 50, 100, 128), (1000, 4096)):
+        for _ in range(20):
+            cases.check_ranks('cuda', chooser, generator, widths)
+
+
+def test_rows_whose_label_is_no_class_come_back_as_they_are(cases):
+    cases.check_sort_out_of_range('cuda')
+
+
+def random_batch(num_rows=1024, num_classes=81, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(0)
+    student, target = (3 * torch.randn(2, num_rows, num_classes, generator=generator)).to(dtype)
+    labels = torch.randint(num_classes, (num_rows,), generator=generator)
+    return student.cuda(), target.cuda(), labels.cuda()
+
+
+def test_rows_that_begin_at_odd_addresses_are_sorted_alike():
+    _, logits, labels = random_batch()
+    expected = sort_logits(logits, labels)
+    for start in (0, 1, 3, 4):  # rows of 81 float32 numbers begin at multiples of 4 bytes alone
+        assert torch.equal(sort_logits(logits[start:], labels[start:]), expected[start:])
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_large_batches_are_sorted_to_the_bit(cases, dtype):
+    for shape in ((1, 81), (3, 1000), (1024, 81), (20000, 80), (700, 1000)):
+        _, logits, labels = random_batch(*shape, dtype)
+        expected = sort_logits(logits.cpu(), labels.cpu())
+        assert torch.equal(cases.bits(sort_logits(logits, labels)), cases.bits(expected))
+
+
+def test_a_gradient_that_is_used_twice_is_the_same_twice():
+    student, target, labels = random_batch()
+    student.requires_grad_()
+    loss = divergence_loss(student, target, labels, sort=True)
+    first, second = (torch.autograd.grad(loss, student, retain_graph=True)[0] for _ in range(2))
+    assert torch.equal(first, second)
+    (scaled,) = torch.autograd.grad(loss, student, loss.new_tensor(1024.0))
+    assert torch.equal(scaled, first * 1024)
+
+
+@pytest.mark.parametrize('loss', [KDLoss(4.0), KDLoss([1, 2, 6]), DKDLoss(beta=8.0, temperature=2)])
+def test_a_loss_is_the_same_with_the_kernel_and_without(loss, monkeypatch):
+    student, target, labels = random_batch()
+    student.requires_grad_()
+    weight = torch.rand(len(student), device='cuda')
+    found = []
+    for works in (True, False):
+        if not works:
+            monkeypatch.setattr('sortkd_det.functional.fused._kernel_works', lambda: False)
+        value = loss.sorted_forward(student, target, labels, 80, weight, 3.0)
+        found.append((value.detach(), *torch.autograd.grad(value, student)))
+    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('loss', [KDLoss(4.0), DKDLoss(beta=8.0, temperature=2)])
+def test_a_compiled_loss_keeps_the_kernel(loss):
+    torch.compiler.reset()
+    student, target, labels = random_batch()
+    student.requires_grad_()
+
+    def whole(student, target, labels):
+        return 2 * loss.sorted_forward(student * 1.5, target, labels, None)
+
+    expected = whole(student, target, labels)
+    value = torch.compile(whole, fullgraph=True)(student, target, labels)
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(
+        torch.autograd.grad(value, student), torch.autograd.grad(expected, student)
+    )
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        torch.compile(whole, fullgraph=True)(student, target, labels)
+        torch.cuda.synchronize()
+    assert any('_divergence_kernel' in event.key for event in profile.key_averages())
+    torch.compiler.reset()
+
+
+def test_a_compiled_sort_keeps_the_kernel_and_its_gradient():
+    torch.compiler.reset()
+    logits, _, labels = random_batch()
+    logits.requires_grad_()
+    compiled = torch.compile(lambda x, y: sort_logits(x * 1.0, y), fullgraph=True)
+    assert torch.equal(compiled(logits, labels), sort_logits(logits, labels))
+    upstream = torch.randn_like(logits)
+    (found,) = torch.autograd.grad(compiled(logits, labels), logits, upstream)
+    (expected,) = torch.autograd.grad(sort_logits(logits, labels), logits, upstream)
+    assert torch.equal(found, expected)
+    torch.compiler.reset()
+
+
+def test_nothing_makes_the_host_wait():
+    student, target, labels = random_batch()
+    student.requires_grad_()
+    for _ in range(2):
+        KDLoss().sorted_forward(student, target, labels, 80).backward()
+        soft_rank(student, 1.0).sum().backward()
+        torch.cuda.set_sync_debug_mode('error')
+    torch.cuda.set_sync_debug_mode('default')
