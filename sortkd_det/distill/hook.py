@@ -61,7 +61,8 @@ class DistillHook(Hook):
         KeyError, TypeError, ValueError: a method that is none (when the hook is
             built); a teacher that is missing or does not fit (before the first
             iteration).
-        RuntimeError: the teacher's weights or statistics changed during the run.
+        RuntimeError: the teacher's weights or statistics changed during the run; the
+            student trains and a term has no gradient for it.
     """
 
     priority = 'NORMAL'
@@ -188,12 +189,34 @@ class DistillHook(Hook):
     def _add_losses(self, inputs: Any, data_samples: Any, student_losses: dict) -> dict:
         pairs = self.adapter.pairs(inputs, data_samples)
         distill_losses = self.method(pairs, self.now)
+        if torch.is_grad_enabled():
+            self._check_graph(pairs, distill_losses)
         first = self.method.loss_names[0]
         distill_losses[first] = self.learned.keep_in_graph(distill_losses[first])
         student_losses = self.method.scale_own(student_losses)
         for watcher in self.watchers:
             watcher(DistilledBatch(pairs, student_losses, distill_losses))
         return {**student_losses, **distill_losses, **self.method.temperatures()}
+
+    def _check_graph(self, pairs: LogitPairs, distill_losses: dict[str, Tensor]) -> None:
+        """Raise if the losses could not teach the student anything."""
+        view = pairs
+        while view is not None:
+            if not view.student.requires_grad:
+                raise RuntimeError(
+                    f'the logits of the student that {type(self.adapter).__name__} has read, '
+                    f'{tuple(view.student.shape)}, need no gradient: nothing would be distilled. '
+                    "Expected those of the student's own loss; the adapter reads another call, or "
+                    'all that makes the logits is frozen'
+                )
+            view = view.second
+        for (name, loss), term in zip(distill_losses.items(), self.method.terms, strict=True):
+            if not loss.requires_grad:
+                raise RuntimeError(
+                    f'{name} of the term {term.name} needs no gradient: nothing would be '
+                    'distilled. Expected a loss that depends on the logits of the student; look '
+                    'for detach() or no_grad in its loss and its student_processors'
+                )
 
     # -- checkpoints ---------------------------------------------------------
 
