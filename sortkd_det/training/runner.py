@@ -1,19 +1,12 @@
 """MMEngine's runner, made so that a run can be stopped at any moment and lose nothing."""
 
-import contextlib
 import copy
-import functools
-import multiprocessing
 import os
 import re
 import shutil
-import signal
-import threading
-import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from mmengine.config import Config
@@ -33,13 +26,13 @@ from sortkd_det.registry import DATA_SAMPLERS, HOOKS
 from .batches import SeededBatchSampler
 from .finite import NonFiniteHook, is_accumulating, wrappers_of
 from .loops import EpochLoop, IterLoop
+from .signals import guard_workers, listening
 
 #: Exit status of a run that SIGTERM stopped and that ``--resume`` takes up again
 #: (EX_TEMPFAIL of sysexits.h).
 EXIT_STOPPED = 75
 
 _PARTIAL = '.partial'
-_STOPPING = multiprocessing.RawValue('b', False)  # shared with the workers of loaders
 _CHECKPOINT = re.compile(r'(?:stopped_)?(?:epoch|iter)_\d+\.pth')
 _LOOPS = {EpochBasedTrainLoop: EpochLoop, IterBasedTrainLoop: IterLoop}
 
@@ -53,7 +46,8 @@ class ResumableRunner(Runner):
     - Checkpoints appear under their name only when they are whole and on the disk.
     - Resuming without a path takes the newest checkpoint that is whole, and
       warns of those that are not.
-    - After SIGTERM the run saves, and exits with status :data:`EXIT_STOPPED`.
+    - After SIGTERM the run saves, and exits with status :data:`EXIT_STOPPED`; a second one
+      ends it at once.
 
     Args: those of MMEngine's ``Runner``.
     """
@@ -116,7 +110,7 @@ class ResumableRunner(Runner):
     def build_dataloader(dataloader: Any, *args: Any, **kwargs: Any) -> DataLoader:
         """Build a loader whose workers live on while a run that was told to stop saves."""
         loader = Runner.build_dataloader(dataloader, *args, **kwargs)
-        loader.worker_init_fn = functools.partial(_start_worker, _STOPPING, loader.worker_init_fn)
+        guard_workers(loader)
         return loader
 
     def register_default_hooks(self, hooks: dict | None = None) -> None:
@@ -138,7 +132,7 @@ class ResumableRunner(Runner):
 
     def train(self) -> nn.Module:
         """Train, listening for SIGTERM."""
-        with _listening(self._note_stop):
+        with listening(self._note_stop):
             return super().train()
 
     #: Whether a checkpoint that is loaded now continues a run, or only gives weights.
@@ -161,9 +155,8 @@ class ResumableRunner(Runner):
 
     stop_asked = False
 
-    def _note_stop(self, number: int, frame: FrameType | None) -> None:
+    def _note_stop(self) -> None:
         self.stop_asked = True
-        _STOPPING.value = True
 
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
         """Save, and show the file under its name only when it is whole.
@@ -254,35 +247,6 @@ def _with_seeded_batches(config: Mapping, seed: int) -> dict:
 def _class_of(kind: Any, registry: Registry) -> Any:
     """The class that a config's ``type`` names; new-style configs hold the class itself."""
     return registry.get(kind) if isinstance(kind, str) else kind
-
-
-def _start_worker(stopping: Any, init: Callable[[int], None] | None, worker: int) -> None:
-    """Clusters send SIGTERM to all processes; who else sends it to a worker wants its end."""
-
-    def end_unless_stopping(number: int, frame: FrameType | None) -> None:
-        for _ in range(100):  # the run may hear of it after its workers do
-            if stopping.value:
-                return
-            time.sleep(0.01)
-        os._exit(0)
-
-    signal.signal(signal.SIGTERM, end_unless_stopping)
-    if init is not None:
-        init(worker)
-
-
-@contextlib.contextmanager
-def _listening(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Have ``handler`` called at SIGTERM; only the main thread can."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGTERM, handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-        _STOPPING.value = False
 
 
 @HOOKS.register_module()
