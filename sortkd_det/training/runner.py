@@ -26,6 +26,7 @@ from sortkd_det.registry import DATA_SAMPLERS, HOOKS
 from .batches import SeededBatchSampler
 from .finite import NonFiniteHook, is_accumulating, wrappers_of
 from .loops import EpochLoop, IterLoop
+from .schedule import Schedules
 from .signals import guard_workers, listening
 
 #: Exit status of a run that SIGTERM stopped and that ``--resume`` takes up again
@@ -137,21 +138,48 @@ class ResumableRunner(Runner):
 
     #: Whether a checkpoint that is loaded now continues a run, or only gives weights.
     resuming = False
+    _saved_schedulers: Any = None  # of the checkpoint that was loaded last
 
-    def resume(self, *args: Any, **kwargs: Any) -> None:
+    def resume(
+        self,
+        filename: str,
+        resume_optimizer: bool = True,
+        resume_param_scheduler: bool = True,
+        map_location: Any = 'default',
+    ) -> None:
         """Take a run up from a checkpoint; arguments of MMEngine's ``Runner.resume``.
 
+        Where its schedules are not those of this config, they go on as in a run of this config.
+
         Raises:
-            ValueError: the checkpoint lacks the state of this run, or holds another's.
+            ValueError: the checkpoint lacks the state of this run, or holds another's; a
+                schedule that differs depends on validations of the past.
         """
         self.resuming = True
+        self._build_schedules()
+        schedules = Schedules(self)
         try:
-            super().resume(*args, **kwargs)
+            super().resume(filename, resume_optimizer, False, map_location)
+            if resume_param_scheduler:
+                schedules.go_on(self._saved_schedulers)
         except (AssertionError, AttributeError, KeyError, TypeError) as error:
             raise ValueError(
                 f'{self._load_from} cannot be resumed from: its state is not that of such a run '
                 f'({type(error).__name__}: {error}); load_from takes its weights alone'
             ) from error
+
+    def _build_schedules(self) -> None:
+        """What ``train`` does before it resumes; nothing, where that was done."""
+        self._train_loop = self.build_train_loop(self._train_loop)
+        self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
+        if self.param_schedulers is not None:
+            self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
+
+    def load_checkpoint(self, *args: Any, **kwargs: Any) -> dict:
+        """Load; arguments of MMEngine's ``Runner.load_checkpoint``."""
+        checkpoint = super().load_checkpoint(*args, **kwargs)
+        self._saved_schedulers = checkpoint.get('param_schedulers')
+        return checkpoint
 
     stop_asked = False
 
