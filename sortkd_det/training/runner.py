@@ -28,6 +28,7 @@ from .finite import NonFiniteHook, is_accumulating, wrappers_of
 from .loops import EpochLoop, IterLoop
 from .schedule import Schedules
 from .signals import guard_workers, listening
+from .unordered import warn_if_not_repeatable
 
 #: Exit status of a run that SIGTERM stopped and that ``--resume`` takes up again
 #: (EX_TEMPFAIL of sysexits.h).
@@ -133,6 +134,8 @@ class ResumableRunner(Runner):
 
     def train(self) -> nn.Module:
         """Train, listening for SIGTERM."""
+        if self.deterministic:
+            warn_if_not_repeatable(self.model, _device(self), self.logger)
         with listening(self._note_stop):
             return super().train()
 
