@@ -1,14 +1,10 @@
 """The hook that makes a run of a plain student a distillation."""
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from mmengine.dataset import BaseDataset
-from mmengine.dist import all_reduce, get_world_size
-from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
@@ -24,6 +20,7 @@ from .learned import LearnedParameters
 from .method import Method
 from .pairs import LogitPairs
 from .teacher import Teacher
+from .trial import try_teacher
 
 
 @dataclass
@@ -54,8 +51,9 @@ class DistillHook(Hook):
         method: the terms: arguments of :class:`Term`, in a list.
         student_weight: multiplies the student's own losses; ≥ 0.
         check_teacher: before training, test the teacher on this many images of
-            the validation set and log its metrics: a wrong checkpoint,
-            normalisation or order of classes shows at once. None: do not.
+            the validation set (of a ``ConcatDataset``, by turns of each part) and log
+            its metrics: a wrong checkpoint, normalisation or order of classes shows at
+            once. None: do not.
 
     Raises:
         KeyError, TypeError, ValueError: a method that is none (when the hook is
@@ -129,7 +127,7 @@ class DistillHook(Hook):
         self.adapter = adapter_type(student, teacher)
         teacher.to(next(student.parameters()).device)
         if self.check_teacher:
-            _test_teacher(teacher, runner, self.check_teacher)
+            try_teacher(teacher, runner, self.check_teacher)
         self._handles = [*self.adapter.attach(), *self._join(student)]
 
     def _check_schedule(self, runner: Runner) -> None:
@@ -297,36 +295,3 @@ def _check_classes(teacher: Teacher, runner: Runner) -> None:
         f'teacher has {extra[:5]}, only the student {absent[:5]}; expected the same list in the '
         'same order'
     )
-
-
-def _test_teacher(teacher: Teacher, runner: Runner, num_images: int) -> None:
-    """Test the teacher on the first images of the validation set and log its metrics."""
-    if runner.val_loop is None:
-        raise ValueError('check_teacher needs a val_dataloader and a val_evaluator in the config')
-    loader_config = copy.deepcopy(runner.cfg.val_dataloader)
-    loader_config.persistent_workers = False
-    takes_indices = isinstance(runner.val_dataloader.dataset, BaseDataset)
-    if takes_indices:
-        loader_config.dataset.indices = num_images
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        loader = runner.build_dataloader(loader_config, seed=0)  # or numpy's generator would move
-        evaluator: Evaluator = runner.build_evaluator(copy.deepcopy(runner.cfg.val_evaluator))
-        evaluator.dataset_meta = loader.dataset.metainfo
-        for metric in evaluator.metrics:
-            if hasattr(metric, 'img_ids'):  # CocoMetric counts every image of its file otherwise
-                metric.img_ids = [
-                    loader.dataset.get_data_info(index)['img_id']
-                    for index in range(len(loader.dataset))
-                ]
-        tested, wanted = 0, num_images / get_world_size()
-        for data in loader:
-            if tested >= wanted:
-                break
-            evaluator.process(data_samples=teacher.model.test_step(data), data_batch=data)
-            tested += len(data['inputs'])
-        total = torch.tensor(tested)
-        all_reduce(total, op='sum')
-        tested = min(total.item(), len(loader.dataset))  # samplers repeat images for equal shares
-        metrics = evaluator.evaluate(tested)
-    shown = ', '.join(f'{name} {value:.3f}' for name, value in metrics.items())
-    runner.logger.info(f'teacher on {tested} images of the validation set: {shown}')
