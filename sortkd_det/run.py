@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -36,7 +36,7 @@ from .registry import (  # noqa: E402
     find_similar,
 )
 from .settings import check_launcher, check_settings  # noqa: E402
-from .training import ResumableRunner  # noqa: E402
+from .training import EXIT_STOPPED, ResumableRunner  # noqa: E402
 
 _VARIABLES = ('teacher', 'method', 'pairs', 'pair')
 _DISTILL_HOOK = 'DistillHook'
@@ -378,7 +378,8 @@ def run_tool(main: Callable[[argparse.Namespace], None], parser: argparse.Argume
     except (AssertionError, ValueError) as error:  # MMEngine's DictAction
         parser.error(f'--cfg-options takes key=value, lists as key="[a,b]" ({error})')
     try:
-        main(args)
+        with _process_group_left_in_order():
+            main(args)
     except KeyboardInterrupt as interrupt:
         print(f'\n{str(interrupt) or "interrupted"}', file=sys.stderr)
         sys.exit(130)
@@ -393,6 +394,27 @@ def run_tool(main: Callable[[argparse.Namespace], None], parser: argparse.Argume
         place = f'the traceback is in {log}' if log else '--debug shows the traceback'
         print(f'\nerror: {message} ({place})', file=sys.stderr)
         sys.exit(1)
+
+
+@contextlib.contextmanager
+def _process_group_left_in_order() -> Iterator[None]:
+    """Close the group of processes where all of them get here, at the end or told to stop.
+
+    After an error the others may still wait for this one, and closing (NCCL's waits for
+    them) would keep the launcher from seeing that it died; so there it is left to exit.
+    """
+    together = False
+    try:
+        yield
+        together = True
+    except SystemExit as stopped:
+        together = stopped.code == EXIT_STOPPED
+        raise
+    finally:
+        group = torch.distributed
+        is_open = group.is_available() and group.is_initialized()
+        if is_open and (together or group.get_world_size() == 1):
+            group.destroy_process_group()
 
 
 def _log_traceback(error: Exception) -> str | None:

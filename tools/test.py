@@ -70,9 +70,6 @@ def use_flips(cfg) -> None:
             tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
         ),
     )
-    dataset = cfg.test_dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset['dataset']
     meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')
     flips = dict(
         type='TestTimeAug',
@@ -81,8 +78,15 @@ def use_flips(cfg) -> None:
             [dict(type='PackDetInputs', meta_keys=(*meta_keys, 'flip', 'flip_direction'))],
         ],
     )
-    dataset.pipeline = cfg.get('tta_pipeline') or [*dataset.pipeline[:-1], flips]
+    for dataset in _unwrapped(cfg.test_dataloader.dataset):
+        dataset.pipeline = cfg.get('tta_pipeline') or [*dataset.pipeline[:-1], flips]
     cfg.model = dict(**cfg.tta_model, module=cfg.model)
+
+
+def _unwrapped(dataset) -> list:
+    """The configs of the data sets within wrappers: repeated, balanced, concatenated."""
+    inner = dataset.get('datasets') or ([dataset.dataset] if 'dataset' in dataset else [])
+    return [each for part in inner for each in _unwrapped(part)] or [dataset]
 
 
 if __name__ == '__main__':

@@ -76,7 +76,16 @@ class ClassifierAdapter(Adapter):
 
         Returns:
             Pairs of N rows; the second view, if there is one, in ``second``.
+
+        Raises:
+            ValueError: the student did not call its ``loss_cls`` once for each view.
         """
+        if len(self._seen) != len(self._teacher_logits):
+            raise ValueError(
+                f'{type(self.student).__name__} called its loss_cls {len(self._seen)} times for '
+                f'{len(self._teacher_logits)} views of the images; ClassifierAdapter expects one '
+                'call for each'
+            )
         second = None
         taught = self.teacher.finish(self._teacher_logits)
         seen = zip(reversed(taught), reversed(self._seen), strict=True)

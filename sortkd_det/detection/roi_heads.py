@@ -1,6 +1,7 @@
 """Faster R-CNN, Mask R-CNN and their kin: one box head on sampled RoIs."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -25,9 +26,11 @@ class RoIHeadAdapter(Adapter):
     """Both heads are read on the student's sampled RoIs, background included.
 
     The student's logits, labels, weights and RoIs pass by on their way into the
-    head's ``bbox_roi_extractor`` and ``loss_cls``; its code is untouched. The
-    teacher runs backbone, neck, RoI extractor (and shared head) and box head: no
-    RPN, no NMS.
+    head's ``bbox_roi_extractor`` and ``loss_cls``; its code is untouched. Samplers
+    that classify first (OHEM) call both for what they choose from: what counts is
+    the call that trains, reduced and not under ``no_grad``, and the RoIs last
+    extracted before it. The teacher runs backbone, neck, RoI extractor (and shared
+    head) and box head: no RPN, no NMS.
 
     Args:
         student: a two-stage detector with a :class:`StandardRoIHead`.
@@ -59,12 +62,14 @@ class RoIHeadAdapter(Adapter):
         extractor, loss_cls = self.head.bbox_roi_extractor, self.head.bbox_head.loss_cls
 
         def see_rois(module: nn.Module, args: tuple, kwargs: dict) -> None:
-            if module is extractor and self._rois is None:
+            if module is extractor:
                 self._rois = args[1] if len(args) > 1 else kwargs['rois']
 
         def see_logits(module: nn.Module, args: tuple, kwargs: dict) -> None:
-            if module is loss_cls and self._logits is None:
-                self._logits, self._labels, self._weight = _loss_arguments(*args, **kwargs)
+            if module is loss_cls and torch.is_grad_enabled() == self._with_graph:
+                call = _read_loss_call(self._rois, *args, **kwargs)
+                if call is not None:
+                    self._calls.append(call)
 
         return [
             extractor.register_forward_pre_hook(see_rois, with_kwargs=True),
@@ -73,7 +78,9 @@ class RoIHeadAdapter(Adapter):
 
     def reset(self) -> None:
         """Forget the last batch."""
-        self._rois = self._logits = self._labels = self._weight = self._features = None
+        self._rois = self._features = None
+        self._calls: list[_LossCall] = []
+        self._with_graph = torch.is_grad_enabled()
 
     def prepare(self, inputs: Tensor, data_samples: Sequence) -> None:
         """Run the teacher's backbone and neck.
@@ -95,33 +102,86 @@ class RoIHeadAdapter(Adapter):
 
         Returns:
             Pairs of N = all sampled RoIs and C + 1 columns; background is C.
+
+        Raises:
+            ValueError: the head did not call its ``loss_cls`` once, on a row per RoI.
         """
-        if self._logits is None:  # a batch without RoIs
+        if not self._calls and self._rois is not None and len(self._rois) == 0:
             empty = inputs.new_zeros(0, self.num_classes + 1)
             labels = torch.zeros(0, dtype=torch.int64, device=inputs.device)
             logits = empty.clone().requires_grad_()
             return LogitPairs(logits, empty, labels, inputs.new_zeros(0), self.num_classes)
-        rois, logits = self._rois, self._logits
-        if len(rois) != len(logits):
-            raise ValueError(
-                f'{type(self.head).__name__} classified {len(logits)} rows from {len(rois)} RoIs; '
-                'this adapter expects one row per RoI'
-            )
+        call = self._training_call()
         features = self.teacher.finish(self._features)
         if self.teacher.dtype is not None:  # mmcv's RoIAlign has no bfloat16, on the CPU no float16
             features = tuple(level.float() for level in features)
-        with torch.no_grad(), self.teacher.precision(rois.device):
-            teacher_logits = self.teacher_head._bbox_forward(features, rois)['cls_score']
+        with torch.no_grad(), self.teacher.precision(call.rois.device):
+            teacher_logits = self.teacher_head._bbox_forward(features, call.rois)['cls_score']
         pairs = LogitPairs(
-            student=logits,
+            student=call.logits,
             teacher=teacher_logits,
-            labels=self._labels,
-            weight=self._weight if self._weight is not None else logits.new_ones(len(logits)),
+            labels=call.labels,
+            weight=call.weight,
             background=self.num_classes,
-            find_ground_truth=lambda: _are_ground_truth(rois, data_samples),
+            find_ground_truth=lambda: _are_ground_truth(call.rois, data_samples),
         )
         self.reset()
         return pairs
+
+    def _training_call(self) -> '_LossCall':
+        """The one call of ``loss_cls`` that trains the student."""
+        head, loss_cls = type(self.head).__name__, type(self.head.bbox_head.loss_cls).__name__
+        if len(self._calls) != 1:
+            raise ValueError(
+                f'{head} called its {loss_cls} {len(self._calls)} times, reduced and with '
+                'gradients, in one forward; RoIHeadAdapter expects one such call, on the logits '
+                'of the sampled RoIs, and cannot tell what to distil'
+            )
+        (call,) = self._calls
+        num_rois = 0 if call.rois is None else len(call.rois)
+        if num_rois != len(call.logits):
+            raise ValueError(
+                f'{head} classified {len(call.logits)} rows from {num_rois} RoIs; '
+                'RoIHeadAdapter expects one row per RoI'
+            )
+        return call
+
+
+@dataclass
+class _LossCall:
+    """A call of the student's ``loss_cls`` that trains it.
+
+    Attributes:
+        rois: (N, 5), image index and x1, y1, x2, y2; what was last extracted before the call,
+            or None.
+        logits: (N, C + 1), with the student's graph.
+        labels: (N,) in [0, C]; C is background.
+        weight: (N,) of the head's own loss.
+    """
+
+    rois: Tensor | None
+    logits: Tensor
+    labels: Tensor
+    weight: Tensor
+
+
+def _read_loss_call(
+    rois: Tensor | None,
+    cls_score: Tensor,
+    label: Tensor,
+    weight: Tensor | None = None,
+    avg_factor: Any = None,
+    reduction_override: str | None = None,
+    *_: Any,
+    **__: Any,
+) -> _LossCall | None:
+    """What was given to one of MMDetection's classification losses; None where its values of
+    single rows were asked for, by which samplers choose.
+    """
+    if reduction_override == 'none':
+        return None
+    weight = cls_score.new_ones(len(cls_score)) if weight is None else weight
+    return _LossCall(rois, cls_score, label, weight)
 
 
 def _checked_head(model: nn.Module, who: str) -> Any:
@@ -143,13 +203,6 @@ def _checked_head(model: nn.Module, who: str) -> Any:
             'expects a softmax over C + 1 classes'
         )
     return head
-
-
-def _loss_arguments(
-    cls_score: Tensor, label: Tensor, weight: Tensor | None = None, *_: Any, **__: Any
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The arguments of MMDetection's classification losses that matter here."""
-    return cls_score, label, weight
 
 
 def _are_ground_truth(rois: Tensor, data_samples: Sequence) -> Tensor:

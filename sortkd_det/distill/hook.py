@@ -1,14 +1,10 @@
 """The hook that makes a run of a plain student a distillation."""
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from mmengine.dataset import BaseDataset
-from mmengine.dist import all_reduce, get_world_size
-from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
@@ -24,6 +20,7 @@ from .learned import LearnedParameters
 from .method import Method
 from .pairs import LogitPairs
 from .teacher import Teacher
+from .trial import try_teacher
 
 _TEACHER_ARGUMENTS = ('config', 'checkpoint', 'cfg_options', 'dtype', 'compile', 'channels_last')
 
@@ -57,14 +54,16 @@ class DistillHook(Hook):
         method: the terms: arguments of :class:`Term`, in a list.
         student_weight: multiplies the student's own losses; ≥ 0.
         check_teacher: before training, test the teacher on this many images of
-            the validation set and log its metrics: a wrong checkpoint,
-            normalisation or order of classes shows at once. None: do not.
+            the validation set (of a ``ConcatDataset``, by turns of each part) and log
+            its metrics: a wrong checkpoint, normalisation or order of classes shows at
+            once. None: do not.
 
     Raises:
         KeyError, TypeError, ValueError: a method that is none (when the hook is
             built); a teacher that is missing or does not fit (before the first
             iteration).
-        RuntimeError: the teacher's weights or statistics changed during the run.
+        RuntimeError: the teacher's weights or statistics changed during the run; the
+            student trains and a term has no gradient for it.
     """
 
     priority = 'NORMAL'
@@ -127,7 +126,7 @@ class DistillHook(Hook):
         self.adapter = adapter_type(student, teacher)
         teacher.to(next(student.parameters()).device)
         if self.check_teacher:
-            _test_teacher(teacher, runner, self.check_teacher)
+            try_teacher(teacher, runner, self.check_teacher)
         self._handles = [*self.adapter.attach(), *self._join(student)]
 
     def _check_schedule(self, runner: Runner) -> None:
@@ -187,12 +186,34 @@ class DistillHook(Hook):
     def _add_losses(self, inputs: Any, data_samples: Any, student_losses: dict) -> dict:
         pairs = self.adapter.pairs(inputs, data_samples)
         distill_losses = self.method(pairs, self.now)
+        if torch.is_grad_enabled():
+            self._check_graph(pairs, distill_losses)
         first = self.method.loss_names[0]
         distill_losses[first] = self.learned.keep_in_graph(distill_losses[first])
         student_losses = self.method.scale_own(student_losses)
         for watcher in self.watchers:
             watcher(DistilledBatch(pairs, student_losses, distill_losses))
         return {**student_losses, **distill_losses, **self.method.temperatures()}
+
+    def _check_graph(self, pairs: LogitPairs, distill_losses: dict[str, Tensor]) -> None:
+        """Raise if the losses could not teach the student anything."""
+        view = pairs
+        while view is not None:
+            if not view.student.requires_grad:
+                raise RuntimeError(
+                    f'the logits of the student that {type(self.adapter).__name__} has read, '
+                    f'{tuple(view.student.shape)}, need no gradient: nothing would be distilled. '
+                    "Expected those of the student's own loss; the adapter reads another call, or "
+                    'all that makes the logits is frozen'
+                )
+            view = view.second
+        for (name, loss), term in zip(distill_losses.items(), self.method.terms, strict=True):
+            if not loss.requires_grad:
+                raise RuntimeError(
+                    f'{name} of the term {term.name} needs no gradient: nothing would be '
+                    'distilled. Expected a loss that depends on the logits of the student; look '
+                    'for detach() or no_grad in its loss and its student_processors'
+                )
 
     # -- checkpoints ---------------------------------------------------------
 
@@ -277,36 +298,3 @@ def check_same_classes(own: list[str], other: list[str]) -> None:
         f'teacher has {extra[:5]}, only the student {absent[:5]}; expected the same list in the '
         'same order'
     )
-
-
-def _test_teacher(teacher: Teacher, runner: Runner, num_images: int) -> None:
-    """Test the teacher on the first images of the validation set and log its metrics."""
-    if runner.val_loop is None:
-        raise ValueError('check_teacher needs a val_dataloader and a val_evaluator in the config')
-    loader_config = copy.deepcopy(runner.cfg.val_dataloader)
-    loader_config.persistent_workers = False
-    takes_indices = isinstance(runner.val_dataloader.dataset, BaseDataset)
-    if takes_indices:
-        loader_config.dataset.indices = num_images
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        loader = runner.build_dataloader(loader_config, seed=0)  # or numpy's generator would move
-        evaluator: Evaluator = runner.build_evaluator(copy.deepcopy(runner.cfg.val_evaluator))
-        evaluator.dataset_meta = loader.dataset.metainfo
-        for metric in evaluator.metrics:
-            if hasattr(metric, 'img_ids'):  # CocoMetric counts every image of its file otherwise
-                metric.img_ids = [
-                    loader.dataset.get_data_info(index)['img_id']
-                    for index in range(len(loader.dataset))
-                ]
-        tested, wanted = 0, num_images / get_world_size()
-        for data in loader:
-            if tested >= wanted:
-                break
-            evaluator.process(data_samples=teacher.model.test_step(data), data_batch=data)
-            tested += len(data['inputs'])
-        total = torch.tensor(tested)
-        all_reduce(total, op='sum')
-        tested = min(total.item(), len(loader.dataset))  # samplers repeat images for equal shares
-        metrics = evaluator.evaluate(tested)
-    shown = ', '.join(f'{name} {value:.3f}' for name, value in metrics.items())
-    runner.logger.info(f'teacher on {tested} images of the validation set: {shown}')

@@ -1,6 +1,7 @@
 """MMEngine's training loops, repeatable, and going on at the very batch where they were stopped."""
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 from mmengine.dist import get_rank
@@ -59,7 +60,7 @@ class EpochLoop(_Repeatable, EpochBasedTrainLoop):
 
     def run(self) -> Any:
         """Train; returns the model."""
-        done = self._batches_done()
+        done = self._batches_done
         self._count_to_the_end(done)
         self.runner.call_hook('before_train')
         if done == 0:
@@ -71,8 +72,14 @@ class EpochLoop(_Repeatable, EpochBasedTrainLoop):
         self.runner.call_hook('after_train')
         return self.runner.model
 
+    @property
+    def past(self) -> tuple[int, int]:
+        """Epochs, and iterations, that a run of this config has behind it where this one is."""
+        return self._epoch, self._epoch * len(self.dataloader) + self._batches_done
+
+    @cached_property
     def _batches_done(self) -> int:
-        """How many batches of the epoch a resumed run has seen."""
+        """How many batches of the epoch a resumed run has seen, when it goes on."""
         length = len(self.dataloader)
         info = self.runner.message_hub.runtime_info
         # A checkpoint of MMEngine's own loop does not say. One of an epoch's end was saved
@@ -80,6 +87,8 @@ class EpochLoop(_Repeatable, EpochBasedTrainLoop):
         at_the_end = info.get('epoch', self._epoch) < self._epoch
         unsaid = (0 if at_the_end else self._iter - self._epoch * length, length)
         done, length_then = info.get(PROGRESS, unsaid)
+        if done == length_then:  # saved after the last batch, and before the epoch was closed
+            return length
         if done and (length_then != length or not 0 < done <= length):
             self.runner.logger.warning(
                 f'epoch {self._epoch + 1} was left after {done} of {length_then} batches and has '
@@ -149,6 +158,11 @@ class IterLoop(_Repeatable, IterBasedTrainLoop):
         self.dynamic_milestones, self.dynamic_intervals = calc_dynamic_intervals(
             val_interval, dynamic_intervals
         )
+
+    @property
+    def past(self) -> tuple[int, int]:
+        """Epochs, and iterations, behind this run; the only epoch ends with the run."""
+        return 0, self._iter
 
     def run(self) -> Any:
         """Train; returns the model."""

@@ -1,19 +1,12 @@
 """MMEngine's runner, made so that a run can be stopped at any moment and lose nothing."""
 
-import contextlib
 import copy
-import functools
-import multiprocessing
 import os
 import re
 import shutil
-import signal
-import threading
-import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from mmengine.config import Config
@@ -36,13 +29,15 @@ from .batches import SeededBatchSampler
 from .coco_ground_truth import mend_ground_truth
 from .finite import NonFiniteHook, is_accumulating, wrappers_of
 from .loops import EpochLoop, IterLoop
+from .schedule import Schedules
+from .signals import guard_workers, listening
+from .unordered import warn_if_not_repeatable
 
 #: Exit status of a run that SIGTERM stopped and that ``--resume`` takes up again
 #: (EX_TEMPFAIL of sysexits.h).
 EXIT_STOPPED = 75
 
 _PARTIAL = '.partial'
-_STOPPING = multiprocessing.RawValue('b', False)  # shared with the workers of loaders
 _CHECKPOINT = re.compile(r'(?:stopped_)?(?:epoch|iter)_\d+\.pth')
 _LOOPS = {EpochBasedTrainLoop: EpochLoop, IterBasedTrainLoop: IterLoop}
 
@@ -56,7 +51,8 @@ class ResumableRunner(Runner):
     - Checkpoints appear under their name only when they are whole and on the disk.
     - Resuming without a path takes the newest checkpoint that is whole, and
       warns of those that are not.
-    - After SIGTERM the run saves, and exits with status :data:`EXIT_STOPPED`.
+    - After SIGTERM the run saves, and exits with status :data:`EXIT_STOPPED`; a second one
+      ends it at once.
     - COCO's evaluation is right whatever the ids of the annotations are.
 
     Args: those of MMEngine's ``Runner``.
@@ -121,7 +117,7 @@ class ResumableRunner(Runner):
         """Build a loader whose workers live on while a run that was told to stop saves."""
         with paused():
             loader = Runner.build_dataloader(dataloader, *args, **kwargs)
-        loader.worker_init_fn = functools.partial(_start_worker, _STOPPING, loader.worker_init_fn)
+        guard_workers(loader)
         return loader
 
     def build_evaluator(self, evaluator: Any) -> Evaluator:
@@ -150,32 +146,60 @@ class ResumableRunner(Runner):
 
     def train(self) -> nn.Module:
         """Train, listening for SIGTERM."""
-        with _listening(self._note_stop):
+        if self.deterministic:
+            warn_if_not_repeatable(self.model, _device(self), self.logger)
+        with listening(self._note_stop):
             return super().train()
 
     #: Whether a checkpoint that is loaded now continues a run, or only gives weights.
     resuming = False
+    _saved_schedulers: Any = None  # of the checkpoint that was loaded last
 
-    def resume(self, *args: Any, **kwargs: Any) -> None:
+    def resume(
+        self,
+        filename: str,
+        resume_optimizer: bool = True,
+        resume_param_scheduler: bool = True,
+        map_location: Any = 'default',
+    ) -> None:
         """Take a run up from a checkpoint; arguments of MMEngine's ``Runner.resume``.
 
+        Where its schedules are not those of this config, they go on as in a run of this config.
+
         Raises:
-            ValueError: the checkpoint lacks the state of this run, or holds another's.
+            ValueError: the checkpoint lacks the state of this run, or holds another's; a
+                schedule that differs depends on validations of the past.
         """
         self.resuming = True
+        self._build_schedules()
+        schedules = Schedules(self)
         try:
-            super().resume(*args, **kwargs)
+            super().resume(filename, resume_optimizer, False, map_location)
+            if resume_param_scheduler:
+                schedules.go_on(self._saved_schedulers)
         except (AssertionError, AttributeError, KeyError, TypeError) as error:
             raise ValueError(
                 f'{self._load_from} cannot be resumed from: its state is not that of such a run '
                 f'({type(error).__name__}: {error}); load_from takes its weights alone'
             ) from error
 
+    def _build_schedules(self) -> None:
+        """What ``train`` does before it resumes; nothing, where that was done."""
+        self._train_loop = self.build_train_loop(self._train_loop)
+        self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
+        if self.param_schedulers is not None:
+            self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
+
+    def load_checkpoint(self, *args: Any, **kwargs: Any) -> dict:
+        """Load; arguments of MMEngine's ``Runner.load_checkpoint``."""
+        checkpoint = super().load_checkpoint(*args, **kwargs)
+        self._saved_schedulers = checkpoint.get('param_schedulers')
+        return checkpoint
+
     stop_asked = False
 
-    def _note_stop(self, number: int, frame: FrameType | None) -> None:
+    def _note_stop(self) -> None:
         self.stop_asked = True
-        _STOPPING.value = True
 
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
         """Save, and show the file under its name only when it is whole.
@@ -266,35 +290,6 @@ def _with_seeded_batches(config: Mapping, seed: int) -> dict:
 def _class_of(kind: Any, registry: Registry) -> Any:
     """The class that a config's ``type`` names; new-style configs hold the class itself."""
     return registry.get(kind) if isinstance(kind, str) else kind
-
-
-def _start_worker(stopping: Any, init: Callable[[int], None] | None, worker: int) -> None:
-    """Clusters send SIGTERM to all processes; who else sends it to a worker wants its end."""
-
-    def end_unless_stopping(number: int, frame: FrameType | None) -> None:
-        for _ in range(100):  # the run may hear of it after its workers do
-            if stopping.value:
-                return
-            time.sleep(0.01)
-        os._exit(0)
-
-    signal.signal(signal.SIGTERM, end_unless_stopping)
-    if init is not None:
-        init(worker)
-
-
-@contextlib.contextmanager
-def _listening(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Have ``handler`` called at SIGTERM; only the main thread can."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGTERM, handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-        _STOPPING.value = False
 
 
 @HOOKS.register_module()

@@ -1,13 +1,16 @@
 """DistillHook in real runs of MMEngine's runner on generated images."""
 
 import copy
+import dataclasses
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from sortkd_det.detection.roi_heads import RoIHeadAdapter
 from sortkd_det.distill import DistillHook
 from sortkd_det.run import build_runner, set_data_root
 
@@ -130,8 +133,13 @@ def test_student_and_teacher_run_once_per_batch(config):
     assert counts == {'student': 3, 'teacher': 3, 'rpn': 0}
 
 
-def test_the_teacher_sees_the_students_rois(config):
-    """Student and teacher of equal weights give equal logits: no loss, no gradient."""
+@pytest.mark.parametrize('sampler', ['RandomSampler', 'OHEMSampler'])
+def test_the_teacher_sees_the_students_rois(config, sampler):
+    """Student and teacher of equal weights give equal logits: no loss, no gradient.
+
+    OHEM classifies what it chooses from, without a graph, before the head is trained.
+    """
+    config.model.train_cfg.rcnn.sampler.type = sampler
     runner = build_runner(config)
     hook = hook_of(runner)
     pairs = []
@@ -150,6 +158,121 @@ def test_the_teacher_sees_the_students_rois(config):
     assert len(first.pairs.labels) > 12
     assert torch.equal(first.pairs.student.detach(), first.pairs.teacher)
     assert first.distill_losses['loss_distill'].item() == 0
+
+
+def test_ohem_is_distilled_on_the_rois_that_it_chose(config):
+    """Four images of 64 RoIs each, with the student's graph, as its own loss has them."""
+    config.model.train_cfg.rcnn.sampler.update(type='OHEMSampler', num=64)
+    ends = {}
+    for weight in (0.0, 1.0):
+        config.custom_hooks[0].method[0].weight = weight
+        config.experiment_name = f'{config.experiment_name}-{weight}'
+        runner = build_runner(config)
+        batches, own = [], []
+        hook_of(runner).watchers.append(batches.append)
+        runner.model.roi_head.bbox_head.loss_cls.register_forward_hook(
+            lambda module, args, output, own=own: (
+                own.append(args[:3]) if output.dim() == 0 else None
+            )
+        )
+        runner.train()
+        ends[weight] = weights(runner)
+        assert len(batches) == len(own) == 3
+        for batch, (logits, labels, row_weights) in zip(batches, own, strict=True):
+            assert batch.pairs.student is logits
+            assert torch.equal(batch.pairs.labels, labels)
+            assert torch.equal(batch.pairs.weight, row_weights)
+            assert len(labels) == 4 * 64
+            assert 0 < (labels < 12).sum() <= 4 * 16
+            assert logits.requires_grad
+    assert not all(torch.equal(value, ends[1.0][key]) for key, value in ends[0.0].items())
+
+
+class Reader(RoIHeadAdapter):
+    """An adapter that hands over what it should not."""
+
+    spoil = staticmethod(lambda pairs: None)
+
+    def pairs(self, inputs, data_samples):
+        pairs = super().pairs(inputs, data_samples)
+        self.spoil(pairs)
+        return pairs
+
+
+def without_graph(pairs):
+    pairs.student = pairs.student.detach()
+
+
+def second_without_graph(pairs):
+    pairs.second = dataclasses.replace(pairs, student=pairs.student.detach())
+
+
+@pytest.mark.parametrize('spoil', [without_graph, second_without_graph])
+def test_logits_without_a_graph_are_refused_whoever_read_them(config, monkeypatch, spoil):
+    monkeypatch.setattr('sortkd_det.distill.hook.find_adapter', lambda model: Reader)
+    monkeypatch.setattr(Reader, 'spoil', staticmethod(spoil))
+    runner = build_runner(config)
+    with pytest.raises(
+        RuntimeError, match=r'that Reader has read, \(\d+, 13\), need no gradient: '
+    ):
+        runner.train()
+
+
+def test_a_loss_without_a_gradient_is_refused(config):
+    runner = build_runner(config)
+    term = hook_of(runner).method.terms[0]
+    term.student_processors = [lambda logits, labels, ignored: logits.detach()]
+    with pytest.raises(
+        RuntimeError, match='loss_distill of the term KDLoss needs no gradient: nothing'
+    ):
+        runner.train()
+
+
+def test_a_forward_that_trains_nobody_may_lack_a_graph(config):
+    """A loss of the validation set, say."""
+    runner = build_runner(config)
+    found = []
+
+    class Look(Hook):
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            data = runner.model.data_preprocessor(data_batch, True)
+            with torch.no_grad():
+                found.append(runner.model(**data, mode='loss')['loss_distill'])
+
+    runner.register_hook(Look())
+    runner.train()
+    assert len(found) == 3
+    assert all(loss > 0 and not loss.requires_grad for loss in found)
+
+
+def test_a_head_that_calls_its_loss_twice_is_refused(config):
+    runner = build_runner(config)
+    loss_cls = runner.model.roi_head.bbox_head.loss_cls
+    forward = loss_cls.forward
+    again = []
+
+    def twice(*args, **kwargs):
+        if not again:
+            again.append(True)
+            loss_cls(*args, **kwargs)
+        return forward(*args, **kwargs)
+
+    loss_cls.forward = twice
+    with pytest.raises(
+        ValueError, match='StandardRoIHead called its CrossEntropyLoss 2 times, red'
+    ):
+        runner.train()
+
+
+def test_a_head_that_passes_its_loss_by_is_refused(config):
+    """Its logits could not be read, and nothing would be distilled."""
+    runner = build_runner(config)
+    bbox_head = runner.model.roi_head.bbox_head
+    bbox_head.loss_cls._call_impl = bbox_head.loss_cls.forward  # as a call without the module's
+    with pytest.raises(
+        ValueError, match='StandardRoIHead called its CrossEntropyLoss 0 times, red'
+    ):
+        runner.train()
 
 
 def test_ground_truth_boxes_are_found_among_the_rois(config):

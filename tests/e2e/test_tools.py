@@ -1,5 +1,6 @@
 """The real tools in processes of their own, on a handful of generated images."""
 
+import importlib.util
 import json
 import os
 import re
@@ -164,6 +165,22 @@ def test_stock_mmdetection_tests_the_checkpoint_without_this_package(distilled, 
     ):
         for key in ('bboxes', 'scores', 'labels'):
             assert torch.equal(own['pred_instances'][key], other['pred_instances'][key])
+
+
+def test_flips_reach_every_part_of_wrapped_data():
+    spec = importlib.util.spec_from_file_location('tool_test', REPO / 'tools/test.py')
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    cfg = Config.fromfile(REPO / 'configs/toy/student.py')
+    plain = cfg.test_dataloader.dataset
+    parts = [plain, dict(type='RepeatDataset', times=2, dataset=plain)]
+    cfg.test_dataloader.dataset = dict(type='ConcatDataset', datasets=parts)
+    tool.use_flips(cfg)
+    first, second = cfg.test_dataloader.dataset.datasets
+    for dataset in (first, second.dataset):
+        assert [t.type for t in dataset.pipeline] == [
+            *(t.type for t in plain.pipeline[:-1]), 'TestTimeAug',
+        ]  # fmt: skip
 
 
 def test_two_processes_train_together_and_test(distilled, tmp_path, toy_data, random_teacher):
