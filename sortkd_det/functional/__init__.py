@@ -15,7 +15,13 @@ from .checks import (
 from .divergences import decoupled_kd, kl_divergence, normalized_kd, transformed_kd
 from .ranks import soft_rank
 from .reduction import reduce_rows
-from .relations import gram_distance, kendall_tau, pearson_correlation, plackett_luce
+from .relations import (
+    gram_distance,
+    kendall_tau,
+    nan_quantile,
+    pearson_correlation,
+    plackett_luce,
+)
 from .sort import sort_logits, sorted_kl_divergence
 from .standardize import standardize_logits
 from .swap import swap_logits
@@ -34,6 +40,7 @@ __all__ = [
     'is_debug',
     'kendall_tau',
     'kl_divergence',
+    'nan_quantile',
     'normalized_kd',
     'pearson_correlation',
     'plackett_luce',
