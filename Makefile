@@ -1,11 +1,13 @@
 # make demo      set up, then teach a small detector from a large one and show what it gained
-# make test      set up, then run every quick test
+# make test      set up, then run every quick test, on all cores
 # make test-all  the slow ones too
 # make lint      ruff, as pre-commit runs it
 # PYTHON=/path/to/python3.11 chooses the interpreter of .venv (3.11 or 3.12).
 PYTHON ?=
 export PYTHON
 RUN = .venv/bin/python
+# A worker a core, up to eight; tests that look at one run go to one worker. WORKERS= for none.
+WORKERS = -n auto --dist loadgroup
 
 .PHONY: setup demo test test-all lint
 
@@ -16,10 +18,11 @@ demo: setup
 	@$(RUN) tools/demo.py
 
 test: setup
-	@$(RUN) -m pytest -q
+	@$(RUN) -m pytest -q $(WORKERS)
 
-test-all: setup
-	@$(RUN) -m pytest -q -m ''
+# The slow ones measure memory and wait for processes that die: one after the other.
+test-all: test
+	@$(RUN) -m pytest -q -m slow
 
 lint: setup
 	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check .

@@ -13,6 +13,21 @@ from mmengine.config import Config
 REPO = Path(__file__).parents[1]
 
 
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """``-n auto``: a worker a core, up to eight (each takes 1 to 2 GB); on one core, no workers."""
+    return min(CORES, 8) if CORES > 1 else 0
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(specs: list) -> None:
+    """Workers share the cores: threads that wait for one spin, and take it from the others."""
+    os.environ.setdefault('OMP_NUM_THREADS', str(max(CORES // len(specs), 1)))
+
+
 @pytest.fixture(scope='session')
 def figures():
     """Look up what the methods' authors' own code gave: ``figures(batch, name)``, a tensor.
@@ -124,7 +139,7 @@ def run_python(tmp_path):
         done = subprocess.run(
             [sys.executable, *map(str, arguments)],
             cwd=cwd,
-            env={**os.environ, 'OMP_NUM_THREADS': '2', **(env or {})},
+            env={'OMP_NUM_THREADS': '2', **os.environ, **(env or {})},
             capture_output=True,
             text=True,
             timeout=timeout,
