@@ -6,8 +6,8 @@
 PYTHON ?=
 export PYTHON
 RUN = .venv/bin/python
-# A worker a core, up to eight; tests that look at one run go to one worker. WORKERS= for none.
-WORKERS = -n auto --dist loadgroup
+# A worker a core, up to eight. `make test WORKERS=` runs the tests one after the other.
+WORKERS = -n auto
 
 .PHONY: setup demo test test-all lint
 

@@ -20,8 +20,6 @@ from ports import free_port
 from sortkd_det.run import choose_pair, set_data_root
 from sortkd_det.training import EXIT_STOPPED
 
-pytestmark = pytest.mark.xdist_group('many processes')  # most tests look at the runs of one launch
-
 HERE = Path(__file__).parent
 REPO = HERE.parents[1]
 MANY = (2, 4)

@@ -11,8 +11,6 @@ import torch
 from mmengine.config import Config
 from ports import free_port
 
-pytestmark = pytest.mark.xdist_group('tools')  # half of the tests look at one run
-
 REPO = Path(__file__).parents[2]
 SMALL = [
     'train_dataloader.num_workers=0',
