@@ -174,18 +174,19 @@ def test_only_g_plus_plus_precompiles_the_header(setup, tmp_path, prepared, says
         assert environment == {'CXX': str(compiler)}
 
 
+OPERATORS = [f'operator_{number:02}' for number in range(16)]
 INCLUDE = '#include "pytorch_cpp_helper.hpp"\n'
 SOURCES = {
     'common/pytorch_cpp_helper.hpp': '#pragma once\ninline int twice(int x) { return 2 * x; }\n',
-    'pytorch/nms.cpp': INCLUDE + 'int nms(int x) { return twice(x); }\n',
-    'pytorch/cpu/nms.cpp': INCLUDE + 'int cpu(int x) { return twice(x); }\n',
+    **{f'pytorch/{o}.cpp': INCLUDE + f'int {o}(int x) {{ return twice(x); }}\n' for o in OPERATORS},
+    'pytorch/cpu/nms.cpp': INCLUDE + 'int nms(int x) { return twice(x); }\n',
     'pytorch/pybind.cpp': INCLUDE + 'int level = __OPTIMIZE__;\n',
-    'other.cpp': 'int other(int x) { return x; }\n',
+    '../../../other.cpp': 'int other(int x) { return x; }\n',
 }
 
 
 @pytest.fixture
-def operators(tmp_path):
+def compile_file(tmp_path):
     """Compile a file of a small mmcv by tools/mmcv_cxx.sh; the calls of g++ that it took."""
     for tool in ('g++', 'flock'):
         if not shutil.which(tool):
@@ -195,42 +196,59 @@ def operators(tmp_path):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
     (tmp_path / 'pch').mkdir()
+    (tmp_path / 'objects').mkdir()
     logged = script(tmp_path / 'g++', f'echo "$@" >> {tmp_path}/calls; exec g++ "$@"')
 
-    def compile_file(name, compiler=('bash', REPO / 'tools/mmcv_cxx.sh')):
+    def run(name):
         (tmp_path / 'calls').write_text('')
+        target = tmp_path / 'objects' / name.replace('/', '_').replace('.cpp', '.o')
         command = [
-            *compiler, '-MMD', '-MF', tmp_path / 'x.d', '-g', '-O2', f'-I{root}/common', '-c', '-c',
-            root / name, '-o', tmp_path / 'x.o', '-std=c++17',
+            'bash', REPO / 'tools/mmcv_cxx.sh', '-MMD', '-MF', tmp_path / 'x.d', '-g', '-O2',
+            f'-I{root}/common', '-c', '-c', root / name, '-o', target, '-std=c++17',
         ]  # fmt: skip
         subprocess.run(
             list(map(str, command)),
             env={**os.environ, 'MMCV_CXX': str(logged), 'MMCV_PCH': str(tmp_path / 'pch')},
             check=True,
         )
+        assert target.is_file()
         return (tmp_path / 'calls').read_text().splitlines()
 
-    return compile_file
+    return run
 
 
-def test_the_header_is_compiled_once_and_used(operators, tmp_path):
-    header, nms = operators('pytorch/nms.cpp')
+def test_the_header_is_compiled_once_and_used(compile_file, tmp_path):
+    header, kernel = compile_file('pytorch/cpu/nms.cpp')
     assert '-x c++-header' in header
     assert '.cpp' not in header
-    assert nms.endswith(f'-g0 -include {tmp_path}/pch/common.hpp')
-    (cpu,) = operators('pytorch/cpu/nms.cpp')
-    assert '-O1' not in cpu
-    (pybind,) = operators('pytorch/pybind.cpp')
-    assert '-g0 -O1 -include' in pybind
-    (other,) = operators('other.cpp')
-    assert 'include' not in other.replace('-I', '')
+    assert f'-include {tmp_path}/pch/common.hpp' in kernel
+    assert '-g ' not in kernel
+    assert '-O1' not in kernel
     # A header that is not used would be read anew, and this change of it seen.
     (tmp_path / 'pch/common.hpp').write_text('#error read anew')
-    assert len(operators('pytorch/nms.cpp')) == 1
+    (pybind,) = compile_file('pytorch/pybind.cpp')
+    assert '-O1' in pybind
+    (other,) = compile_file('../../../other.cpp')
+    assert '-include' not in other
+    assert '-g ' in other
 
 
-def test_a_header_that_cannot_be_compiled_costs_time_alone(operators, tmp_path):
+def test_files_that_look_operators_up_are_compiled_together_and_each_is_there_once(
+    compile_file, tmp_path
+):
+    for name in OPERATORS:
+        compile_file(f'pytorch/{name}.cpp')
+    calls = '; '.join(f'int {name}(int x)' for name in OPERATORS)
+    sums = ' + '.join(f'{name}(1)' for name in OPERATORS)
+    (tmp_path / 'main.cpp').write_text(f'{calls}; int main() {{ return {sums}; }}')
+    objects = (tmp_path / 'objects').glob('*.o')
+    subprocess.run(
+        ['g++', tmp_path / 'main.cpp', *objects, '-o', tmp_path / 'main'], check=True
+    )  # one that is missing, or there twice, does not link
+    assert subprocess.run([tmp_path / 'main']).returncode == 2 * len(OPERATORS)
+
+
+def test_a_header_that_cannot_be_compiled_costs_time_alone(compile_file, tmp_path):
     (tmp_path / 'pch/common.hpp.new').mkdir()  # where it would be written
-    assert len(operators('pytorch/nms.cpp')) == 2
-    assert len(operators('pytorch/cpu/nms.cpp')) == 1
-    assert (tmp_path / 'x.o').is_file()
+    assert len(compile_file('pytorch/cpu/nms.cpp')) == 2
+    assert len(compile_file('pytorch/operator_00.cpp')) == 1

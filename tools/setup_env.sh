@@ -101,6 +101,7 @@ start_mmcv() { # start_mmcv WHEELS CUDA: compiles in the background, as process 
     jobs=$(nproc 2>/dev/null || sysctl -n hw.ncpu)
     say "compiling the operators of $(pinned mmcv), once, on $jobs cores$([ $cuda = 1 ] && echo ', for CUDA')"
     mkdir -p "$wheels"
+    : >"$MMCV_LOG"
     set -m # a group of its own, so that its compilers end with it
     env MMCV_WITH_OPS=1 FORCE_CUDA=$cuda MAX_JOBS=$jobs ${faster[@]+"${faster[@]}"} "$VENV/bin/python" -m pip \
         --disable-pip-version-check wheel -v --no-deps --no-cache-dir --no-build-isolation \
