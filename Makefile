@@ -1,5 +1,5 @@
 # make demo      set up, then teach a small detector from a large one and show what it gained
-# make test      set up, then run every quick test
+# make test      set up, then run every quick test, on all cores
 # make test-all  the slow ones too
 # make test-cuda  on a machine with a GPU: what needs one, and all tests of functions and losses there
 # make lint      ruff, as pre-commit runs it
@@ -7,6 +7,8 @@
 PYTHON ?=
 export PYTHON
 RUN = .venv/bin/python
+# A worker a core, up to eight. `make test WORKERS=` runs the tests one after the other.
+WORKERS = -n auto
 
 .PHONY: setup demo test test-all test-cuda lint
 
@@ -17,10 +19,11 @@ demo: setup
 	@$(RUN) tools/demo.py
 
 test: setup
-	@$(RUN) -m pytest -q
+	@$(RUN) -m pytest -q $(WORKERS)
 
-test-all: setup
-	@$(RUN) -m pytest -q -m ''
+# The slow ones measure memory and wait for processes that die: one after the other.
+test-all: test
+	@$(RUN) -m pytest -q -m slow
 
 test-cuda: setup
 	@$(RUN) -c "import torch; assert torch.cuda.is_available(), 'torch sees no CUDA device'"

@@ -27,9 +27,9 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['sortkd_det', 'sortkd_det.*']),
-    python_requires='>=3.11',
+    python_requires='>=3.11,<3.13',  # mmcv 2.1's setup fails on 3.13
     install_requires=[
-        'torch>=2.6',  # weights-only loading with an allow-list
+        'torch>=2.11',  # the oldest that is tried; weights-only loading with an allow-list
         'numpy>=1.24',
         'setuptools<81',  # MMEngine's `mmdet::` base configs import pkg_resources
         'mmengine>=0.10.7,<0.11',  # runner, hooks, registries, configs
@@ -41,9 +41,9 @@ setup(
         # Classifiers need neither: mmcv in the range that MMDetection 3.3 accepts, and
         # MMDetection for detectors, their data sets and the COCO metric.
         'detection': ['mmcv>=2.0.0,<2.2.0', 'mmdet>=3.3.0,<3.4'],
-        # pytest runs the tests, hypothesis draws the property tests' inputs,
-        # ruff lints and formats, tensorboard backs the documented log backend.
-        'dev': ['pytest', 'hypothesis', 'ruff', 'pre-commit', 'tensorboard'],
+        # pytest runs the tests, pytest-xdist on all cores, hypothesis draws the property tests'
+        # inputs, ruff lints and formats, tensorboard backs the documented log backend.
+        'dev': ['pytest', 'pytest-xdist', 'hypothesis', 'ruff', 'pre-commit', 'tensorboard'],
         # rich shows progress and tables, matplotlib draws figures, scipy knows Student's t.
         'demo': ['rich', 'matplotlib', 'scipy'],
         # numba compiles sort and soft ranks on CPUs; without it they run in plain torch.

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,35 @@ import torch
 from mmengine.config import Config
 
 REPO = Path(__file__).parents[1]
+
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+# Files whose tests look at the same long runs: all of a file go to one worker.
+TOGETHER = {'tests/distributed/test_many_processes.py', 'tests/e2e/test_tools.py'}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """``-n auto``: a worker a core, up to eight (each takes 1 to 2 GB); on one core, no workers."""
+    return min(CORES, 8) if CORES > 1 else 0
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(specs: list) -> None:
+    """Workers share the cores: threads that wait for one spin, and take it from the others."""
+    os.environ.setdefault('OMP_NUM_THREADS', str(max(CORES // len(specs), 1)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand out tests one by one; xdist 3.8's own groups are lost under pytest 9.2."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class OneByOne(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split('::')[0]
+            return file if file in TOGETHER else nodeid
+
+    return OneByOne(config, log)
 
 
 def pytest_collection_modifyitems(items):
@@ -133,7 +163,7 @@ def run_python(tmp_path):
         done = subprocess.run(
             [sys.executable, *map(str, arguments)],
             cwd=cwd,
-            env={**os.environ, 'OMP_NUM_THREADS': '2', **(env or {})},
+            env={'OMP_NUM_THREADS': '2', **os.environ, **(env or {})},
             capture_output=True,
             text=True,
             timeout=timeout,

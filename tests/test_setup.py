@@ -1,10 +1,14 @@
-"""tools/setup_env.sh says which step failed and what to do; nothing is installed here."""
+"""tools/setup_env.sh: which step failed and what to do; how mmcv's operators are compiled.
+
+Nothing is installed here.
+"""
 
 import os
 import shutil
 import subprocess
 from pathlib import Path
 
+import psutil
 import pytest
 
 REPO = Path(__file__).parents[1]
@@ -13,7 +17,10 @@ REPO = Path(__file__).parents[1]
 @pytest.fixture
 def setup(tmp_path):
     """Run the script in a copy of what it reads, with an environment of its own."""
-    for name in ('tools/setup_env.sh', 'requirements', 'setup.py', 'sortkd_det/version.py'):
+    for name in (
+        *('tools/setup_env.sh', 'tools/mmcv_cxx.sh', 'requirements'),
+        *('setup.py', 'sortkd_det/version.py'),
+    ):
         target = tmp_path / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if (REPO / name).is_dir():
@@ -90,3 +97,158 @@ def test_no_compiler_is_named(setup, tmp_path):
     assert done.returncode == 1
     assert 'FAILED at step "mmcv"' in done.stderr
     assert 'no-such-compiler is not on the PATH' in done.stderr
+
+
+# -- mmcv's operators --------------------------------------------------------
+
+# A pip that compiles for as long as the other packages are not there, and installs them.
+PIP = """
+echo "$@" >> $XDG_CACHE_HOME/../calls
+case "$*" in
+    *"import sys, torch"*) exit 1 ;;
+    *" wheel "*)
+        env | grep -E '^(CXX|MMCV_CXX|MMCV_PCH)=' > environment
+        echo "building 'mmcv._ext' extension"
+        for _ in $(seq 100); do
+            [ -e installed ] && break
+            sleep 0.1
+        done
+        [ -e installed ] || exit 1
+        while [[ $1 != -w ]]; do shift; done
+        touch "$2/mmcv-0.whl" ;;
+    *"[dev,demo,fast]"*) %s ;;
+esac
+"""
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    """The environment up to mmcv, with a pip that does as it is told for the other packages."""
+    (tmp_path / '.venv/lib/python3.11/site-packages/torch-0.dist-info').mkdir(parents=True)
+    finish(tmp_path, 'venv', 'torch', 'build-tools')
+    return lambda packages: script(tmp_path / '.venv/bin/python', PIP % packages)
+
+
+def test_other_packages_are_installed_while_mmcv_compiles(setup, tmp_path, prepared):
+    prepared('touch installed')
+    done = setup()
+    assert done.returncode == 0, done.stderr
+    calls = (tmp_path / 'calls').read_text().splitlines()
+    (compiled,) = (index for index, call in enumerate(calls) if ' wheel ' in call)
+    assert '-e .[dev,demo,fast] mmdet==' in calls[compiled + 1]
+    assert 'mmcv-0.whl' in calls[compiled + 2]
+    assert calls[-1].endswith('import mmcv.ops')
+    (tmp_path / 'calls').unlink()
+    assert setup().returncode == 0
+    assert not (tmp_path / 'calls').exists()  # a second call has nothing to do
+    assert not (tmp_path / '.venv/precompiled').exists()
+
+
+def test_no_compiler_is_left_behind_when_another_package_fails(setup, tmp_path, prepared):
+    prepared('exit 1')
+    done = setup()
+    assert done.returncode == 1
+    assert 'FAILED at step "project"' in done.stderr
+    running = [
+        ' '.join(process.info['cmdline'] or ()) for process in psutil.process_iter(['cmdline'])
+    ]
+    left = [command for command in running if str(tmp_path) in command]
+    assert left == []
+    assert not (tmp_path / '.venv/precompiled').exists()
+
+
+@pytest.mark.parametrize(
+    ('says', 'ours'), [('Copyright Free Software Foundation', True), ('clang version 14', False)]
+)
+def test_only_g_plus_plus_precompiles_the_header(setup, tmp_path, prepared, says, ours):
+    compiler = script(tmp_path / 'cxx', f'echo {says}')
+    prepared('touch installed')
+    assert setup(CXX=str(compiler)).returncode == 0
+    environment = dict(
+        line.split('=', 1) for line in (tmp_path / 'environment').read_text().splitlines()
+    )
+    if ours and shutil.which('flock'):
+        assert environment['CXX'] == 'mmcv-g++'
+        assert environment['MMCV_CXX'] == str(compiler)
+    else:
+        assert environment == {'CXX': str(compiler)}
+
+
+OPERATORS = [f'operator_{number:02}' for number in range(16)]
+INCLUDE = '#include "pytorch_cpp_helper.hpp"\n'
+SOURCES = {
+    'common/pytorch_cpp_helper.hpp': '#pragma once\ninline int twice(int x) { return 2 * x; }\n',
+    **{f'pytorch/{o}.cpp': INCLUDE + f'int {o}(int x) {{ return twice(x); }}\n' for o in OPERATORS},
+    'pytorch/cpu/nms.cpp': INCLUDE + 'int nms(int x) { return twice(x); }\n',
+    'pytorch/pybind.cpp': INCLUDE + 'int level = __OPTIMIZE__;\n',
+    '../../../other.cpp': 'int other(int x) { return x; }\n',
+}
+
+
+@pytest.fixture
+def compile_file(tmp_path):
+    """Compile a file of a small mmcv by tools/mmcv_cxx.sh; the calls of g++ that it took."""
+    for tool in ('g++', 'flock'):
+        if not shutil.which(tool):
+            pytest.skip(f'no {tool}')
+    root = tmp_path / 'a b/mmcv/ops/csrc'  # folders may have spaces
+    for name, text in SOURCES.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    (tmp_path / 'pch').mkdir()
+    (tmp_path / 'objects').mkdir()
+    logged = script(tmp_path / 'g++', f'echo "$@" >> {tmp_path}/calls; exec g++ "$@"')
+
+    def run(name):
+        (tmp_path / 'calls').write_text('')
+        target = tmp_path / 'objects' / name.replace('/', '_').replace('.cpp', '.o')
+        command = [
+            'bash', REPO / 'tools/mmcv_cxx.sh', '-MMD', '-MF', tmp_path / 'x.d', '-g', '-O2',
+            f'-I{root}/common', '-c', '-c', root / name, '-o', target, '-std=c++17',
+        ]  # fmt: skip
+        subprocess.run(
+            list(map(str, command)),
+            env={**os.environ, 'MMCV_CXX': str(logged), 'MMCV_PCH': str(tmp_path / 'pch')},
+            check=True,
+        )
+        assert target.is_file()
+        return (tmp_path / 'calls').read_text().splitlines()
+
+    return run
+
+
+def test_the_header_is_compiled_once_and_used(compile_file, tmp_path):
+    header, kernel = compile_file('pytorch/cpu/nms.cpp')
+    assert '-x c++-header' in header
+    assert '.cpp' not in header
+    assert f'-include {tmp_path}/pch/common.hpp' in kernel
+    assert '-g ' not in kernel
+    assert '-O1' not in kernel
+    # A header that is not used would be read anew, and this change of it seen.
+    (tmp_path / 'pch/common.hpp').write_text('#error read anew')
+    (pybind,) = compile_file('pytorch/pybind.cpp')
+    assert '-O1' in pybind
+    (other,) = compile_file('../../../other.cpp')
+    assert '-include' not in other
+    assert '-g ' in other
+
+
+def test_files_that_look_operators_up_are_compiled_together_and_each_is_there_once(
+    compile_file, tmp_path
+):
+    for name in OPERATORS:
+        compile_file(f'pytorch/{name}.cpp')
+    calls = '; '.join(f'int {name}(int x)' for name in OPERATORS)
+    sums = ' + '.join(f'{name}(1)' for name in OPERATORS)
+    (tmp_path / 'main.cpp').write_text(f'{calls}; int main() {{ return {sums}; }}')
+    objects = (tmp_path / 'objects').glob('*.o')
+    subprocess.run(
+        ['g++', tmp_path / 'main.cpp', *objects, '-o', tmp_path / 'main'], check=True
+    )  # one that is missing, or there twice, does not link
+    assert subprocess.run([tmp_path / 'main']).returncode == 2 * len(OPERATORS)
+
+
+def test_a_header_that_cannot_be_compiled_costs_time_alone(compile_file, tmp_path):
+    (tmp_path / 'pch/common.hpp.new').mkdir()  # where it would be written
+    assert len(compile_file('pytorch/cpu/nms.cpp')) == 2
+    assert len(compile_file('pytorch/operator_00.cpp')) == 1

@@ -13,6 +13,7 @@ from sortkd_det.functional import (
     check_positive,
     check_quantile,
     check_whole,
+    nan_quantile,
 )
 from sortkd_det.losses import LogitLoss
 from sortkd_det.processors import SortLogits
@@ -177,7 +178,7 @@ class Term(nn.Module):
         if self.confidence_quantile is not None and len(weight):
             confidence = pairs.teacher.float().softmax(1).amax(1)
             among = confidence.masked_fill(weight <= 0, torch.nan)
-            weight = weight * (confidence <= among.nanquantile(self.confidence_quantile))
+            weight = weight * (confidence <= nan_quantile(among, self.confidence_quantile))
         return weight, counted.clamp(min=1.0) / get_world_size()
 
 

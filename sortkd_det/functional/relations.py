@@ -1,4 +1,4 @@
-"""How rows, classes and their order relate: correlations, Gram matrices, orders of classes."""
+"""How rows, classes and their order relate: correlations, Gram matrices, orders, quantiles."""
 
 import torch
 from torch import Tensor
@@ -38,6 +38,26 @@ def gram_distance(a: Tensor, b: Tensor) -> Tensor:
         (R,) tensor, ≥ 0.
     """
     return (a @ a.T - b @ b.T).square().sum(1)
+
+
+def nan_quantile(values: Tensor, quantile: float) -> Tensor:
+    """The quantile of the numbers among ``values``, to the bit ``values.nanquantile(quantile)``.
+
+    torch's own functions look at the data on the host, which a compiled graph cannot do on every
+    torch that is supported.
+
+    Args:
+        values: (N,) floating tensor, N ≥ 1; NaN stands for what plays no part.
+        quantile: in [0, 1]; between two of the ordered values it lies on the line between them.
+
+    Returns:
+        Scalar tensor; NaN where nothing else is given.
+    """
+    last = values.isnan().logical_not().sum() - 1  # NaN comes last in the order
+    rank = (values.new_full((1,), quantile) * last).clamp(min=0)
+    ordered = values.sort().values
+    below, above = (ordered.gather(0, place.long()) for place in (rank.floor(), rank.ceil()))
+    return below.lerp(above, rank - rank.floor())[0]
 
 
 def kendall_tau(student: Tensor, target: Tensor, steepness: float = 1.0) -> Tensor:

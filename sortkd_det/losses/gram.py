@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sortkd_det.functional import check_quantile, gram_distance, reduce_rows
+from sortkd_det.functional import check_quantile, gram_distance, nan_quantile, reduce_rows
 from sortkd_det.registry import MODELS
 
 from .base import TemperedLoss
@@ -76,4 +76,4 @@ class ClassGramLoss(TemperedLoss):
         if self.confidence_quantile is None:
             return reduce_rows(losses)
         confidence = weight @ target.softmax(1)
-        return reduce_rows(losses, confidence <= confidence.quantile(self.confidence_quantile))
+        return reduce_rows(losses, confidence <= nan_quantile(confidence, self.confidence_quantile))

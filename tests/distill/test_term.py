@@ -341,6 +341,14 @@ def test_rows_that_do_not_count_do_not_move_the_quantile(pairs):
     assert value(term(pairs, 1)) == before
 
 
+def test_rows_are_chosen_in_one_compiled_graph(pairs):
+    """torch 2.11 cannot compile torch's own quantile whole."""
+    term = Term('KDLoss', confidence_quantile=0.4)
+    torch.compiler.reset()
+    compiled = torch.compile(term, fullgraph=True, backend='aot_eager')
+    torch.testing.assert_close(compiled(pairs, 1), term(pairs, 1))
+
+
 def test_the_confidence_is_that_of_the_teacher_before_its_processors(pairs):
     pairs.weight = torch.ones(8)
     expected = confident_rows(pairs, list(range(8)), 0.5)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
-from worker import free_port
+from ports import free_port
 
 from sortkd_det.run import choose_pair, set_data_root
 from sortkd_det.training import EXIT_STOPPED
@@ -81,7 +81,7 @@ def launch(command: list, timeout: float, told: str | None = None) -> tuple[str,
     It is sent SIGTERM once it has printed ``told``.
     """
     environment = {
-        **os.environ, 'PYTHONPATH': f'{HERE}:{REPO}', 'PYTHON': sys.executable,
+        **os.environ, 'PYTHONPATH': f'{HERE}:{HERE.parent}:{REPO}', 'PYTHON': sys.executable,
         'PORT': str(free_port()), 'OMP_NUM_THREADS': '1',
     }  # fmt: skip
     process = subprocess.Popen(

@@ -7,7 +7,6 @@ Configs of other launches import this file by its name, for the classes that it 
 import json
 import os
 import signal
-import socket
 import sys
 import time
 import traceback
@@ -21,6 +20,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS, METRICS, MODELS
+from ports import free_port
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import sortkd_det.classification  # noqa: F401
@@ -223,12 +223,6 @@ def be_process(rank, processes, port, jobs):
         )
         torch.save(result, f'{job["folder"]}/{processes}-{rank}.pth')
         barrier()
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(('127.0.0.1', 0))
-        return listener.getsockname()[1]
 
 
 def fork(rank, processes, port, jobs):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from ports import free_port
 
 REPO = Path(__file__).parents[2]
 SMALL = [
@@ -185,7 +186,7 @@ def test_flips_reach_every_part_of_wrapped_data():
 
 def test_two_processes_train_together_and_test(distilled, tmp_path, toy_data, random_teacher):
     work_dir = tmp_path / 'gloo'
-    environment = {'PORT': '29611', 'PYTHON': __import__('sys').executable}
+    environment = {'PORT': str(free_port()), 'PYTHON': __import__('sys').executable}
     arguments = [
         'bash', 'tools/dist_train.sh', 'configs/toy/sortkd.py', '2',
         *common(work_dir, toy_data), '--teacher-checkpoint', random_teacher,

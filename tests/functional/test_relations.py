@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sortkd_det.functional import (
     gram_distance,
     kendall_tau,
+    nan_quantile,
     pearson_correlation,
     plackett_luce,
     relations,
@@ -45,6 +46,29 @@ def same_value_and_gradient(function, other, *leaves):
     for mine, expected in zip(*results, strict=True):
         torch.testing.assert_close(mine, expected, rtol=1e-10, atol=1e-10)
     return True
+
+
+# -- quantiles ---------------------------------------------------------------
+
+
+@given(
+    num_values=st.integers(1, 40),
+    quantile=st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.7, 1.0]) | st.floats(0, 1),
+    share=st.sampled_from([0.0, 0.3, 0.9]),
+    decimals=st.sampled_from([0, 1, 20]),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+    seed=st.integers(0, 10_000),
+)
+@settings(deadline=None, max_examples=300)
+def test_the_quantile_is_torchs_own_to_the_bit(num_values, quantile, share, decimals, dtype, seed):
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(num_values, generator=generator, dtype=dtype)
+    values = values.round(decimals=decimals) if decimals < 20 else values  # rounded ones have ties
+    silent = torch.rand(num_values, generator=generator) < share
+    among = values.masked_fill(silent, torch.nan)
+    assert torch.equal(nan_quantile(values, quantile), values.quantile(quantile))
+    mine, expected = nan_quantile(among, quantile), among.nanquantile(quantile)
+    assert torch.equal(mine, expected) or (silent.all() and mine.isnan() and expected.isnan())
 
 
 # -- Pearson's correlation ---------------------------------------------------
