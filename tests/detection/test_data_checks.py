@@ -95,6 +95,27 @@ def test_a_training_set_of_crowds_alone_is_empty(part):
         check_annotations(Config(dict(train_dataloader=dict(dataset=part(coco(iscrowd=1))))), TRAIN)
 
 
+def test_why_no_box_counts_is_said_where_all_images_are_left_out(part):
+    content = coco()
+    for annotation in content['annotations']:
+        annotation['image_id'] = str(annotation['image_id'])
+    with pytest.raises(
+        ValueError,
+        match=r'all of the images have no box of a class of the config: .*; 6 of the boxes are of '
+        r'an image that the file does not have: MMDetection leaves them out; expected',
+    ):
+        check_annotations(
+            Config(
+                dict(
+                    train_dataloader=dict(
+                        dataset=part(content, filter_cfg=dict(filter_empty_gt=True))
+                    )
+                )
+            ),
+            TRAIN,
+        )
+
+
 def test_crowds_are_counted(part):
     content = coco()
     for annotation in content['annotations'][:2]:

@@ -184,12 +184,12 @@ class _Reader:
             _not_of(images['id'], int, str)
             | _not_of(images['file_name'], str)
             | ~(sizes > 0).all(axis=1),
-            'have no id, file_name, width and height',
+            'have no id, whole number or text, file_name, and width and height, numbers above 0',
         )
         self._refuse(
             'categories',
             _not_of(categories['id'], int, str) | _not_of(categories['name'], str),
-            'have no id and name',
+            'have no id, whole number or text, and name',
         )
         wrong = np.isnan(boxes).any(axis=1) | np.isnan(areas)
         for key in ('id', 'image_id', 'category_id'):
@@ -197,7 +197,8 @@ class _Reader:
         self._refuse(
             'annotations',
             wrong,
-            'have no id, image_id, category_id, area and bbox of four finite numbers',
+            'have no id, image_id and category_id, whole numbers or text, and area and bbox of '
+            'finite numbers, one and four',
         )
         for key in ('iscrowd', 'ignore'):
             self._refuse(

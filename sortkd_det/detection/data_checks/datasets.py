@@ -12,6 +12,7 @@ from .findings import Count, Report, shorten
 from .parts import Part, class_of
 
 _TOLERANCE = 1.0  # pixels that a box may reach beyond its image, as rounding makes it
+_OF_LEFT_OUT = 'are of images that the data set leaves out'
 
 
 def class_names(part: Part, report: Report) -> list[str] | None:
@@ -115,7 +116,8 @@ def check_boxes(part: Part, file: CocoFile, classes: list[str], report: Report) 
     image_reasons = _image_reasons(part, file, classes)
     if part.indices is not None:
         is_chosen = ~np.logical_or.reduce([np.zeros_like(is_used), *(r[0] for r in image_reasons)])
-        image_reasons.append((is_chosen & ~is_used, 'are left out by indices', 'as it was set'))
+        left_out = (is_chosen & ~is_used, 'are left out by indices', 'nothing, if that is meant')
+        image_reasons.append(left_out)
     box_reasons = _box_reasons(part, file, classes, is_used)
     left = ~np.logical_or.reduce([reason for reason, _, _ in box_reasons])
     per_image = np.bincount(file.image[left], minlength=len(file.image_ids))[images]
@@ -134,7 +136,12 @@ def check_boxes(part: Part, file: CocoFile, classes: list[str], report: Report) 
     for_boxes = _applied(box_reasons, file, 'boxes', file.first_box)
     whole = f'{shorten(file.path)} has {len(file.image_ids):,} images and {len(file.boxes):,} boxes'
     if not len(images):
-        return f'{whole}{_share(for_images, "of the images")}'
+        why = [
+            f'; {each["count"]:,} of the boxes {each["what"]}'
+            for each in for_boxes
+            if each['what'] != _OF_LEFT_OUT
+        ]
+        return f'{whole}{_share(for_images, "of the images")}{"".join(why)}'
     if part.is_training and not per_image.any():
         return f'{whole}{_share(for_boxes, "of them")}'
     for details in for_images + for_boxes:
@@ -197,7 +204,7 @@ def _box_reasons(part: Part, file: CocoFile, classes: list[str], is_used: np.nda
         ),
         (
             ~np.append(is_used, False)[file.image],
-            'are of images that the data set leaves out',
+            _OF_LEFT_OUT,
             'see what leaves the images out',
         ),
     ]

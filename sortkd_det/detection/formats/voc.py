@@ -115,7 +115,7 @@ def _find_pairs(
 ) -> dict[str, dict[str, tuple[Path, Path]]]:
     """For each split, by name: the XML file and the image."""
     lists = source / 'ImageSets/Main'
-    if lists.is_dir() or not any(source.glob('*/*.xml')):
+    if (source / 'Annotations').is_dir() or not any(source.glob('*/*.xml')):
         there = sorted(path.stem for path in lists.glob('*.txt'))
         chosen = _chosen(splits, there, f'{lists} has no list', 'lists')
         xmls = index_files(source / 'Annotations', ('.xml',))
@@ -141,7 +141,21 @@ def _find_pairs(
             )
             for name, paths in index_files(source / split, ('.xml',)).items()
         }
+        _warn_of_unlabelled(source / split, split, images, found[split])
     return found
+
+
+def _warn_of_unlabelled(
+    folder: Path, split: str, images: dict[str, list[Path]], pairs: dict[str, Any]
+) -> None:
+    without = [paths[0] for name, paths in images.items() if f'{split}/{name}' not in pairs]
+    if without:
+        warnings.warn(
+            f'{len(without)} of the {len(images)} images in {folder} have no XML file and are left '
+            f'out; the first is {without[0]}. If there is nothing on them, an XML file that holds '
+            '<annotation/> makes them background',
+            stacklevel=4,
+        )
 
 
 def _chosen(splits: Sequence[str] | None, there: list[str], lack: str, kind: str) -> Sequence[str]:
@@ -150,7 +164,8 @@ def _chosen(splits: Sequence[str] | None, there: list[str], lack: str, kind: str
     if absent or not chosen:
         raise FileNotFoundError(
             f'{lack} for {", ".join(absent or _SPLITS)}; {kind} for --splits there: '
-            f'{", ".join(there) or "none"}'
+            f'{", ".join(there) or "none"}; expected Annotations, JPEGImages and '
+            'ImageSets/Main/<split>.txt, or a folder <split> of images and XML files'
         )
     return chosen
 

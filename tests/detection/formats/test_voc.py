@@ -188,6 +188,34 @@ def test_folders_of_images_with_xml_beside_them_are_splits(tmp_path):
         assert (tmp_path / 'out/images' / image['file_name']).is_file()
 
 
+def test_images_without_xml_are_counted(tmp_path):
+    (tmp_path / 'train').mkdir()
+    for name in 'abc':
+        Image.new('RGB', (40, 30)).save(tmp_path / f'train/{name}.jpg')
+    (tmp_path / 'train/b.xml').write_text(annotation(voc_object()))
+    with pytest.warns(
+        UserWarning, match=r'2 of the 3 images in .*train have no XML file .* the first is .*a\.jpg'
+    ):
+        (image,) = read_voc(tmp_path, ['dog'])['train']
+    assert image.name == 'train/b.jpg'
+    (tmp_path / 'train/a.xml').write_text('<annotation/>')
+    with pytest.warns(UserWarning, match=r'1 of the 3 images .*c\.jpg'):
+        assert [len(each.boxes) for each in read_voc(tmp_path, ['dog'])['train']] == [0, 1]
+
+
+def test_other_layouts_are_told_what_is_expected(devkit, tmp_path):
+    expected = r'expected Annotations, JPEGImages and ImageSets/Main/<split>\.txt, or a folder'
+    devkit.add('a', annotation(voc_object()))
+    (devkit.root / 'ImageSets/Main/train.txt').unlink()
+    (devkit.root / 'ImageSets/Main').rmdir()  # its Annotations are no split
+    with pytest.raises(FileNotFoundError, match=f'has no list for .* there: none; {expected}'):
+        read_voc(devkit.root, ['dog'])
+    (tmp_path / 'flat').mkdir()
+    (tmp_path / 'flat/a.xml').write_text(annotation(voc_object()))
+    with pytest.raises(FileNotFoundError, match=expected):
+        read_voc(tmp_path / 'flat', ['dog'])
+
+
 def test_by_default_train_val_and_test_are_read_as_far_as_they_are_there(devkit):
     for split in ('val', 'train', 'trainval'):
         devkit.add(split, annotation(voc_object()), split)
