@@ -10,11 +10,16 @@ _WARM_UP = 5
 
 
 def time_alternating(
-    calls: Sequence[Callable[[], object]], repeats: int, blocks: int, device: str = 'cpu'
+    calls: Sequence[Callable[[], object]],
+    repeats: int,
+    blocks: int,
+    device: str = 'cpu',
+    between: Callable[[], object] | None = None,
 ) -> list[list[float]]:
     """Seconds of each call: the median of each block, in blocks that take turns.
 
-    On a GPU its own clock counts; on the CPU the wall's.
+    On a GPU its own clock counts; on the CPU the wall's, and there ``between`` is
+    called before each call, off the clock.
     """
     for call in calls:
         for _ in range(_WARM_UP):
@@ -22,14 +27,20 @@ def time_alternating(
     medians: list[list[float]] = [[] for _ in calls]
     for _ in range(blocks):
         for call, results in zip(calls, medians, strict=True):
-            seconds = _cuda_seconds(call, repeats) if 'cuda' in device else _seconds(call, repeats)
+            seconds = (
+                _cuda_seconds(call, repeats)
+                if 'cuda' in device
+                else _seconds(call, repeats, between)
+            )
             results.append(statistics.median(seconds))
     return medians
 
 
-def _seconds(call: Callable, repeats: int) -> list[float]:
+def _seconds(call: Callable, repeats: int, between: Callable | None) -> list[float]:
     seconds = []
     for _ in range(repeats):
+        if between is not None:
+            between()
         start = time.perf_counter()
         call()
         seconds.append(time.perf_counter() - start)

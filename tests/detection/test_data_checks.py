@@ -409,15 +409,11 @@ def test_a_metric_file_that_is_not_there_or_no_boxes_names_the_setting(judge, pa
 
 
 def test_each_metric_of_a_list_is_looked_at(judge):
-    right = dict(type='CocoMetric', metric='proposal')
+    right = dict(type='CocoMetric', metric='proposal', format_only=True)
     message = judge(coco(first_id=5), wrap=lambda wrong: [right, wrong])[0]
     assert 'set val_evaluator.1.ann_file to' in message
     message = judge(coco(first_id=5), wrap=lambda wrong: dict(metrics=[right, right, wrong]))[0]
     assert 'set val_evaluator.metrics.2.ann_file to' in message
-
-
-def test_a_metric_without_a_file_takes_the_data_sets_own(part):
-    assert found(part(test_mode=True), dict(type='CocoMetric'), VAL) == []
 
 
 def test_each_part_of_a_concatenation_is_looked_at(judge, part):
@@ -436,6 +432,17 @@ def test_each_part_of_a_concatenation_is_looked_at(judge, part):
     # Both number their images from 1: detections of two images would be those of one.
     twice = dict(type='ConcatDataset', datasets=[parts[0], part(first, 'again.json')])
     assert '2 ids come twice' in only(judge(first, dataset=twice))
+
+
+def test_a_metric_without_a_file_needs_truth_in_the_samples(part):
+    metric = dict(type='CocoMetric', metric='bbox')
+    message = only(found(part(), metric, VAL))
+    assert 'has no ann_file, and the samples of the val_dataloader bring no ground truth' in message
+    assert 'set val_evaluator.ann_file to the annotation file of the data set' in message
+    packed = part()
+    packed['pipeline'] = [dict(type='PackDetInputs', meta_keys=('img_id', 'instances'))]
+    assert found(packed, metric, VAL) == []
+    assert found(part(), {**metric, 'format_only': True}, VAL) == []
 
 
 def test_an_evaluator_of_several_data_sets_has_a_metric_for_each(part, root):

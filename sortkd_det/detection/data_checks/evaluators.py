@@ -58,6 +58,8 @@ def check_evaluator(
     metrics = _metrics(setting, config)
     for number, (name, metric) in enumerate(metrics):
         path = metric.get('ann_file')
+        if path is None and _reads_coco(metric):
+            _check_truth_in_samples(name, metric, judged, report)
         if not isinstance(path, str) or not is_local(metric) or '://' in path:
             continue
         name = f'{name}.ann_file'
@@ -95,6 +97,27 @@ def _reads_coco(config: dict) -> bool:
     kind = config.get('type')
     cls = METRICS.get(kind) if isinstance(kind, str) else kind
     return isinstance(cls, type) and issubclass(cls, CocoMetric) and not issubclass(cls, LVISMetric)
+
+
+def _check_truth_in_samples(
+    setting: str, config: dict, judged: list[Judged], report: Report
+) -> None:
+    """Without a file COCO's metric takes the truth from samples, which by default have none."""
+    without = [data for data in judged if not _packs_instances(data.part.config.get('pipeline'))]
+    if without and not config.get('format_only'):
+        own = shorten(without[0].file.path)
+        report.add(
+            setting,
+            f'has no ann_file, and the samples of the {without[0].part.loader} bring no ground '
+            'truth with them',
+            f'set {setting}.ann_file to the annotation file of the data set: {own}',
+            error=ValueError,
+        )
+
+
+def _packs_instances(pipeline: Any) -> bool:
+    steps = [step for step in pipeline or [] if isinstance(step, dict)]
+    return any('instances' in (step.get('meta_keys') or ()) for step in steps)
 
 
 class _Comparison:
