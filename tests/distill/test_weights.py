@@ -31,7 +31,7 @@ def prefixed(prefix, weights):
 @pytest.fixture
 def said(tmp_path):
     """What the log says; call it."""
-    path = tmp_path / 'log.txt'
+    path = tmp_path / 'run.log'
     MMLogger.get_instance(f'test_weights_{tmp_path.name}', log_file=str(path))
     return path.read_text
 
