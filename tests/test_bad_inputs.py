@@ -458,7 +458,7 @@ a list
 
 a misspelled argument
     {TAUGHT} custom_hooks.0.teacher.weights=x
-    TypeError: teacher takes config, checkpoint, cfg_options, dtype, compile, channels_last, got ['weights'] too
+    TypeError: teacher takes config, checkpoint, cfg_options, dtype, ... got ['weights'] too
 
 options that are none
     {TAUGHT} custom_hooks.0.teacher.cfg_options=x

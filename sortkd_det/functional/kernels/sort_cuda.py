@@ -302,7 +302,7 @@ def _wide_kernel(
         turn = 0
         while going > 0:
             best = tl.full((1, PIECE), lowest, tl.int64)
-            holds_nan = 0
+            holds_nan = tl.full((), 0, tl.int32)
             for start in range(0, NUM_CLASSES, PIECE):
                 places = start + columns
                 inside = places < NUM_CLASSES
@@ -320,7 +320,7 @@ def _wide_kernel(
                 if tl.max(tl.max((packed > lowest).to(tl.int32), axis=1), axis=0) > 0:
                     ascending = ~sort_descending(~packed, VECTOR, THREADS)
                     best = merge_descending(tl.maximum(best, ascending), VECTOR, THREADS)
-            found = (best > lowest) & (holds_nan == 0)
+            found = tl.where(holds_nan > 0, lowest, best) > lowest
             number = tl.sum(tl.sum(found.to(tl.int32), axis=1), axis=0)
             if number > 0:
                 column = 2**31 - 1 - (best & (2**31 - 1)).to(tl.int32)
