@@ -6,6 +6,7 @@ Nothing is installed here.
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -101,13 +102,13 @@ def test_no_compiler_is_named(setup, tmp_path):
 
 # -- mmcv's operators --------------------------------------------------------
 
-# A pip that compiles for as long as the other packages are not there, and installs them.
-PIP = """
+# A Python whose pip compiles for as long as the other packages are not there, and installs them.
+PYTHON = """
 echo "$@" >> $XDG_CACHE_HOME/../calls
 case "$*" in
-    *"import sys, torch"*) exit 1 ;;
+    *"sys, torch"*) PYTHONPATH=$XDG_CACHE_HOME/../fake exec {python} "$@" ;;
     *" wheel "*)
-        env | grep -E '^(CXX|MMCV_CXX|MMCV_PCH)=' > environment
+        env | grep -E '^(CXX|MMCV_CXX|FORCE_CUDA)=' > environment
         echo "building 'mmcv._ext' extension"
         for _ in $(seq 100); do
             [ -e installed ] && break
@@ -116,17 +117,29 @@ case "$*" in
         [ -e installed ] || exit 1
         while [[ $1 != -w ]]; do shift; done
         touch "$2/mmcv-0.whl" ;;
-    *"[dev,demo,fast]"*) %s ;;
+    *"[dev,demo,fast]"*) {packages} ;;
 esac
 """
 
 
 @pytest.fixture
 def prepared(tmp_path):
-    """The environment up to mmcv, with a pip that does as it is told for the other packages."""
+    """The environment up to mmcv, with a pip that does as it is told for the other packages.
+
+    Its torch is built for CUDA as told, and sees no GPU.
+    """
     (tmp_path / '.venv/lib/python3.11/site-packages/torch-0.dist-info').mkdir(parents=True)
     finish(tmp_path, 'venv', 'torch', 'build-tools')
-    return lambda packages: script(tmp_path / '.venv/bin/python', PIP % packages)
+
+    def prepare(packages, cuda=None):
+        (tmp_path / 'fake').mkdir()
+        (tmp_path / 'fake/torch.py').write_text(
+            f'class version: cuda = {cuda!r}\nclass cuda:\n    is_available = bool\n'
+        )
+        text = PYTHON.replace('{python}', sys.executable).replace('{packages}', packages)
+        script(tmp_path / '.venv/bin/python', text)
+
+    return prepare
 
 
 def test_other_packages_are_installed_while_mmcv_compiles(setup, tmp_path, prepared):
@@ -164,14 +177,31 @@ def test_only_g_plus_plus_precompiles_the_header(setup, tmp_path, prepared, says
     compiler = script(tmp_path / 'cxx', f'echo {says}')
     prepared('touch installed')
     assert setup(CXX=str(compiler)).returncode == 0
-    environment = dict(
-        line.split('=', 1) for line in (tmp_path / 'environment').read_text().splitlines()
-    )
+    environment = environment_of_the_compile(tmp_path)
     if ours and shutil.which('flock'):
         assert environment['CXX'] == 'mmcv-g++'
         assert environment['MMCV_CXX'] == str(compiler)
     else:
-        assert environment == {'CXX': str(compiler)}
+        assert environment == {'CXX': str(compiler), 'FORCE_CUDA': '0'}
+
+
+def environment_of_the_compile(tmp_path):
+    return dict(line.split('=', 1) for line in (tmp_path / 'environment').read_text().splitlines())
+
+
+@pytest.mark.parametrize(('architectures', 'cuda'), [(None, '0'), ('9.0', '1')])
+def test_it_is_compiled_for_cuda_where_it_is_known_for_which_gpu(
+    setup, tmp_path, prepared, monkeypatch, architectures, cuda
+):
+    """With nvcc, but no GPU, torch does not know, and the build ends in an IndexError."""
+    script(tmp_path / 'bin/nvcc', '')
+    monkeypatch.setenv('PATH', f'{tmp_path}/bin:{os.environ["PATH"]}')
+    monkeypatch.delenv('TORCH_CUDA_ARCH_LIST', raising=False)
+    prepared('touch installed', cuda='13.0')
+    assert (
+        setup(**({'TORCH_CUDA_ARCH_LIST': architectures} if architectures else {})).returncode == 0
+    )
+    assert environment_of_the_compile(tmp_path)['FORCE_CUDA'] == cuda
 
 
 OPERATORS = [f'operator_{number:02}' for number in range(16)]

@@ -80,10 +80,11 @@ wheels_of_mmcv() {
     echo "$CACHE/$torch_info-$(basename "$VENV"/lib/python*)-$(uname -m)$([ "$1" = 1 ] && echo -cuda)"
 }
 
-for_cuda() { # 1 where torch and nvcc have it, else 0
+for_cuda() { # 1 where torch and nvcc have it and it is known for which GPU, else 0
     command -v nvcc >/dev/null &&
-        "$VENV/bin/python" -c 'import sys, torch; sys.exit(not torch.version.cuda)' 2>/dev/null &&
-        echo 1 || echo 0
+        "$VENV/bin/python" -c 'import os, sys, torch
+known = torch.cuda.is_available() or os.environ.get("TORCH_CUDA_ARCH_LIST")
+sys.exit(not (torch.version.cuda and known))' 2>/dev/null && echo 1 || echo 0
 }
 
 start_mmcv() { # start_mmcv WHEELS CUDA: compiles in the background, as process group $compiling
