@@ -107,7 +107,7 @@ def check(student: Tensor, target: Tensor, labels: Tensor) -> None:
     """Raise unless sort and loss on the device are those of the CPU."""
     expected = sort_logits(target.cpu(), labels.cpu())
     assert torch.equal(sort_logits(target, labels).cpu(), expected)
-    loss = KDLoss().sorted_forward(student, target, labels, None)
+    loss = KDLoss()(student, target, labels, sort=True)
     (gradient,) = torch.autograd.grad(loss, student)
     leaf = student.detach().cpu().double().requires_grad_()
     reference = KDLoss()(leaf, expected.double(), labels.cpu())
@@ -121,11 +121,7 @@ def step(loss: Callable, sort: bool) -> Callable[[Tensor, Tensor, Tensor], None]
     """Forward and backward of a loss on one input set."""
 
     def run(student: Tensor, target: Tensor, labels: Tensor) -> None:
-        value = (
-            loss.sorted_forward(student, target, labels, None)
-            if sort
-            else loss(student, target, labels)
-        )
+        value = loss(student, target, labels, sort=sort)
         torch.autograd.grad(value, student)
 
     return run

@@ -118,7 +118,9 @@ class Teacher:
             images = images.contiguous(memory_format=torch.channels_last)
         function = getattr(self.model, method)
         if self.compile:
-            function = self._compiled.setdefault(method, torch.compile(function))
+            if method not in self._compiled:
+                self._compiled[method] = torch.compile(function)
+            function = self._compiled[method]
         with contextlib.ExitStack() as stack:
             stack.enter_context(torch.no_grad())
             stack.enter_context(self.precision(images.device))

@@ -134,9 +134,7 @@ class Term(nn.Module):
         if self._sorts_last() and not target.requires_grad:  # then one kernel on CUDA
             target = self.process(self.processors[:-1], target, pairs)
             ignored = self._ignored_label(pairs)
-            return self.loss.sorted_forward(
-                student, target, pairs.labels, ignored, weight, avg_factor
-            )
+            return self.loss(student, target, pairs.labels, weight, avg_factor, True, ignored)
         target = self.process(self.processors, target, pairs)
         return self.loss(student, target, pairs.labels, weight, avg_factor)
 

@@ -7,12 +7,11 @@ from torch import Tensor
 
 from .checks import check_choice, check_labels, check_pair, check_positive, check_weight
 from .divergences import bernoulli_divergence, decoupled_kd, kl_divergence
-from .kernels import load_kernels
+from .kernels import WIDEST_ON_CUDA, load_kernels
 from .reduction import reduce_rows
 from .sort import sort_logits
 
 DIVERGENCES = ('kd', 'dkd', 'bernoulli')
-_WIDEST = 4096  # classes beyond which there is a kernel of KD at one temperature alone
 _KERNEL_DTYPES = {torch.float16, torch.bfloat16, torch.float32}
 
 
@@ -120,7 +119,7 @@ def fused_loss(
     if torch.is_grad_enabled() and any(x.requires_grad for x in others):
         return None
     kind, temperatures = divergence.kind, divergence.temperatures
-    if student.shape[1] > _WIDEST and (kind != 'kd' or len(temperatures) > 1):
+    if student.shape[1] > WIDEST_ON_CUDA and (kind != 'kd' or len(temperatures) > 1):
         return None
     if not _kernel_works():
         return None
@@ -145,21 +144,26 @@ def _row_losses(student: Tensor, target: Tensor, labels: Tensor, settings: Diver
     return sum(settings.alpha * tckd + settings.beta * nckd for tckd, nckd in halves)
 
 
+def _keep_gradient(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(output[1])
+    ctx.num_others = len(inputs) - 1
+
+
+def _scale_gradient(ctx: Any, upstream: Tensor, *_: Any) -> tuple:
+    (gradient,) = ctx.saved_tensors
+    return gradient * upstream, *[None] * ctx.num_others
+
+
 class _Divergence(torch.autograd.Function):
     """The kernel, which gives loss and gradient at once."""
 
     @staticmethod
-    def forward(ctx: Any, student: Tensor, *arguments: Any) -> Tensor:
-        loss, gradient = load_kernels('divergence_cuda').divergence(student, *arguments)
-        ctx.save_for_backward(gradient)
-        ctx.num_others = len(arguments)
-        return loss
+    def forward(ctx: Any, *arguments: Any) -> Tensor:
+        output = load_kernels('divergence_cuda').divergence(*arguments)
+        _keep_gradient(ctx, arguments, output)
+        return output[0]
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple:
-        (gradient,) = ctx.saved_tensors
-        return gradient * upstream, *[None] * ctx.num_others
+    backward = staticmethod(torch.autograd.function.once_differentiable(_scale_gradient))
 
 
 # For torch.compile the same kernel is an operator, which it need not look into.
@@ -187,17 +191,8 @@ def _divergence_op(
 
 @_divergence_op.register_fake
 def _(student: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
-    return student.new_empty((), dtype=torch.float32), torch.empty_like(student)
-
-
-def _keep_gradient(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
-    ctx.save_for_backward(output[1])
-    ctx.num_others = len(inputs) - 1
-
-
-def _scale_gradient(ctx: Any, upstream: Tensor, _: Any) -> tuple:
-    (gradient,) = ctx.saved_tensors
-    return gradient * upstream, *[None] * ctx.num_others
+    # Contiguous, as the kernel's gradient is, whatever the strides of the student's logits are.
+    return student.new_empty((), dtype=torch.float32), student.new_empty(student.shape)
 
 
 _divergence_op.register_autograd(_scale_gradient, setup_context=_keep_gradient)

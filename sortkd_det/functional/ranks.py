@@ -6,12 +6,11 @@ import torch
 from torch import Tensor
 
 from .checks import check_logits, check_positive
-from .kernels import load_kernels
+from .kernels import WIDEST_ON_CUDA, load_kernels
 from .threads import split_rows
 
 # Numbers in a matrix that make one more thread worth its start.
 _WORTH_A_THREAD = 2**14
-_WIDEST_ON_CUDA = 4096  # classes of a row that registers hold
 
 
 def soft_rank(values: Tensor, strength: float = 1.0) -> Tensor:
@@ -50,7 +49,7 @@ def soft_rank(values: Tensor, strength: float = 1.0) -> Tensor:
 def _suits_cuda_kernel(values: Tensor) -> bool:
     """Whether the kernel takes ``values``: float32 at most, rows that registers hold."""
     is_plain = values.is_cuda and not torch.compiler.is_compiling()
-    return is_plain and values.dtype is not torch.float64 and values.shape[1] <= _WIDEST_ON_CUDA
+    return is_plain and values.dtype is not torch.float64 and values.shape[1] <= WIDEST_ON_CUDA
 
 
 class _SoftRank(torch.autograd.Function):

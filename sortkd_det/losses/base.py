@@ -43,6 +43,8 @@ class LogitLoss(nn.Module):
         labels: Tensor,
         weight: Tensor | None = None,
         avg_factor: float | Tensor | None = None,
+        sort: bool = False,
+        ignore_index: int | None = None,
     ) -> Tensor:
         """The loss of a batch, computed in float32 at least, under autocast too.
 
@@ -52,6 +54,9 @@ class LogitLoss(nn.Module):
             labels: (N,) int64, each in [0, C).
             weight: (N,) weight of each row; None: ones.
             avg_factor: divisor of the weighted sum; None: N.
+            sort: whether the target is sorted by the labels first, which some losses
+                do in the kernel that computes them on CUDA.
+            ignore_index: rows of the target with this label are not sorted.
 
         Returns:
             Scalar tensor; for N = 0 a zero that keeps its graph.
@@ -60,34 +65,6 @@ class LogitLoss(nn.Module):
             TypeError, ValueError: logits that are no floating (N, C) pair, labels
                 that do not fit them, or a weight of another shape.
         """
-        return self._loss(student, target, labels, weight, avg_factor)
-
-    def sorted_forward(
-        self,
-        student: Tensor,
-        target: Tensor,
-        labels: Tensor,
-        ignore_index: int | None,
-        weight: Tensor | None = None,
-        avg_factor: float | Tensor | None = None,
-    ) -> Tensor:
-        """The loss towards the sorted target, which some losses compute in one kernel on CUDA.
-
-        Arguments and result are those of :meth:`forward`; rows of the target whose
-        label is ``ignore_index`` are not sorted.
-        """
-        return self._loss(student, target, labels, weight, avg_factor, True, ignore_index)
-
-    def _loss(
-        self,
-        student: Tensor,
-        target: Tensor,
-        labels: Tensor,
-        weight: Tensor | None,
-        avg_factor: float | Tensor | None,
-        sort: bool = False,
-        ignore_index: int | None = None,
-    ) -> Tensor:
         check_pair(student, target)
         check_labels(student, labels)
         check_weight(weight, len(student))

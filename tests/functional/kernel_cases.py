@@ -11,8 +11,10 @@ import torch
 from sortkd_det.functional import (
     bernoulli_divergence,
     decoupled_kd,
+    fused,
     kl_divergence,
     reduce_rows,
+    sort,
     sort_logits,
 )
 from sortkd_det.functional.kernels import divergence_cuda, rank_cuda, sort_cuda
@@ -139,6 +141,22 @@ def check_ranks(device, chooser, generator, widths):
     assert rank_cuda.soft_rank(values.to(device), strength)[0].isnan().all()
 
 
+def check_operators(device):
+    """What torch.compile is told of the operators is what they give, strides included."""
+    fused.load_kernels = sort.load_kernels = {
+        'divergence_cuda': divergence_cuda,
+        'sort_cuda': sort_cuda,
+    }.get  # in the interpreter the modules' own checks find no device
+    generator = torch.Generator().manual_seed(0)
+    student = torch.randn(7, 5, generator=generator).to(device).t().requires_grad_()
+    target = torch.randn(7, 5, generator=generator).to(device).t()
+    labels = torch.randint(7, (5,), generator=generator).to(device)
+    settings = (None, None, 2.0, 'kd', [1.0], 1.0, 1.0, 1.0, True, None)
+    torch.library.opcheck(fused._divergence_op, (student, target, labels, *settings))
+    for sources in (False, True):
+        torch.library.opcheck(sort._rows_op, (target, labels, None, sources))
+
+
 if __name__ == '__main__':
     chooser, generator = random.Random(0), torch.Generator().manual_seed(0)
     launch_of = sort_cuda.launch_of
@@ -150,6 +168,7 @@ if __name__ == '__main__':
             check_sort('cpu', chooser, generator, (2, 3, 16, 81), chosen)
             check_divergence('cpu', chooser, generator, (2, 7, 16, 81))
     check_sort_out_of_range('cpu')
+    check_operators('cpu')
     for _ in range(4):
         check_ranks('cpu', chooser, generator, (2, 7, 16, 50))
     # Wide rows, by pieces.

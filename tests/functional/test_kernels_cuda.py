@@ -81,7 +81,7 @@ def test_a_loss_is_the_same_with_the_kernel_and_without(loss, monkeypatch):
     for works in (True, False):
         if not works:
             monkeypatch.setattr('sortkd_det.functional.fused._kernel_works', lambda: False)
-        value = loss.sorted_forward(student, target, labels, 80, weight, 3.0)
+        value = loss(student, target, labels, weight, 3.0, sort=True, ignore_index=80)
         found.append((value.detach(), *torch.autograd.grad(value, student)))
     torch.testing.assert_close(*found, rtol=1e-5, atol=1e-6)
 
@@ -93,7 +93,7 @@ def test_a_compiled_loss_keeps_the_kernel(loss):
     student.requires_grad_()
 
     def whole(student, target, labels):
-        return 2 * loss.sorted_forward(student * 1.5, target, labels, None)
+        return 2 * loss(student * 1.5, target, labels, sort=True)
 
     expected = whole(student, target, labels)
     value = torch.compile(whole, fullgraph=True)(student, target, labels)
@@ -125,7 +125,7 @@ def test_nothing_makes_the_host_wait():
     student, target, labels = random_batch()
     student.requires_grad_()
     for _ in range(2):
-        KDLoss().sorted_forward(student, target, labels, 80).backward()
+        KDLoss()(student, target, labels, sort=True, ignore_index=80).backward()
         soft_rank(student, 1.0).sum().backward()
         torch.cuda.set_sync_debug_mode('error')
     torch.cuda.set_sync_debug_mode('default')

@@ -11,6 +11,9 @@ import os
 import warnings
 from types import ModuleType
 
+#: Classes of a row that the registers of a CUDA device hold; wider rows pass by in pieces.
+WIDEST_ON_CUDA = 4096
+
 
 @functools.cache
 def load_kernels(name: str) -> ModuleType | None:

@@ -12,8 +12,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from . import WIDEST_ON_CUDA as WIDEST
 from .launch_cuda import launch
-from .sort_cuda import WIDEST, launch_of, load_labels, scratch_for, sort_rows, sorted_tile
+from .sort_cuda import launch_of, load_labels, scratch_for, sort_rows, sorted_tile
 from .tiles_cuda import load_rows, store_rows
 
 _PIECE = 8192  # classes of a wide row that are looked at at once
@@ -105,6 +106,14 @@ def _dkd(student, target, inside, is_label, rate, alpha, beta, scale):
     return alpha * tckd + beta * nckd, tl.where(is_label, gap[:, None], slope)
 
 
+@triton.jit
+def _factor(scale, avg_factor, HAS_AVG_FACTOR: tl.constexpr):
+    """What multiplies each row's loss before its weight; ``avg_factor`` points to a number."""
+    if HAS_AVG_FACTOR:
+        scale = scale / (tl.load(avg_factor).to(tl.float32) + _TINY)
+    return scale
+
+
 @triton.jit(do_not_specialize=['num_rows', 'ignore_index', 'few'])
 def _divergence_kernel(
     student, target, labels, weight, avg_factor, losses, gradient, scratch,
@@ -131,9 +140,7 @@ def _divergence_kernel(
     student_values = load_rows(
         student, rows, is_row, 0, NUM_CLASSES, WIDTH, VECTOR, THREADS
     ).to(tl.float32)  # fmt: skip
-    factor = scale
-    if HAS_AVG_FACTOR:
-        factor = scale / (tl.load(avg_factor).to(tl.float32) + _TINY)
+    factor = _factor(scale, avg_factor, HAS_AVG_FACTOR)
     if HAS_WEIGHT:
         factors = factor * tl.load(weight + rows, mask=is_row, other=0).to(tl.float32)
     else:
@@ -206,9 +213,7 @@ def _wide_kd_kernel(
         top_target, total_target = _add_numerators(top_target, total_target, exponents)
     of_student = _log2_total(top_student, total_student)
     of_target = _log2_total(top_target, total_target)
-    factor = scale
-    if HAS_AVG_FACTOR:
-        factor = scale / (tl.load(avg_factor).to(tl.float32) + _TINY)
+    factor = _factor(scale, avg_factor, HAS_AVG_FACTOR)
     if HAS_WEIGHT:
         factor = factor * tl.load(weight + row).to(tl.float32)
     loss = tl.zeros((PIECE,), tl.float32)

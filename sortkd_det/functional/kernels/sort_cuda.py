@@ -11,12 +11,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from . import WIDEST_ON_CUDA as WIDEST
 from .launch_cuda import launch
 from .network_cuda import merge_descending, position_of, rank_at, sort_descending
 from .tiles_cuda import load_rows, store_rows
 
 _LOWEST: tl.constexpr = tl.constexpr(-(2**31))
-WIDEST = 4096  # classes of a row that registers hold
 _BUSY = 2**17  # threads that keep a device busy
 _PIECE = 1024  # classes of a wider row that are looked at at once
 _WIDE_PROGRAMS = 1056  # eight for each multiprocessor of a Hopper GPU
@@ -292,12 +292,13 @@ def _wide_kernel(
         offset = tl.full((), NUM_CLASSES, tl.int64) * row
         source, target = logits + offset, result + offset
         rows = row + tl.arange(0, 1)
-        label = load_labels(labels, rows, rows < num_rows, NUM_CLASSES, ignore_index, IGNORE)
-        is_left = tl.max(label, axis=0) < 0
-        own = tl.load(source + tl.maximum(tl.max(label, axis=0), 0))
+        only_one = load_labels(labels, rows, rows < num_rows, NUM_CLASSES, ignore_index, IGNORE)
+        label = tl.max(only_one, axis=0)
+        is_left = label < 0
+        own = tl.load(source + tl.maximum(label, 0))
         label_key = keys_of(own)
         below = tl.full((), 2**63 - 1, tl.int64)  # the classes before have handed down already
-        receiver = tl.max(label, axis=0)
+        receiver = label
         going = 1
         turn = 0
         while going > 0:
@@ -337,8 +338,8 @@ def _wide_kernel(
                 tl.debug_barrier()
             turn += 1
             going = (number == PIECE).to(tl.int32)
-        if receiver != tl.max(label, axis=0):
-            last = tl.max(label, axis=0) if SOURCES else own
+        if receiver != label:
+            last = label if SOURCES else own
             tl.debug_barrier()
             tl.store(target + receiver, last.to(result.dtype.element_ty))
 
