@@ -4,7 +4,8 @@ import os
 from operator import attrgetter
 
 import numpy as np
-from PIL import Image
+
+from sortkd_det.detection.image_sizes import image_sizes
 
 from .coco_file import CocoFile
 from .findings import Report
@@ -12,7 +13,6 @@ from .parts import Part
 
 _SIZE = attrgetter('st_size')
 _SAMPLE = 32  # images whose size is looked at before a run
-_ORIENTATION = 0x0112  # of EXIF; 5 to 8 swap width and height
 
 
 def check_images(
@@ -106,9 +106,12 @@ def _report_lost(part: Part, file: CocoFile, paths: list[str], report: Report) -
 def _compare_sizes(file: CocoFile, places: np.ndarray, paths: list[str], report: Report) -> None:
     wrong, turned, first = 0, 0, ''
     for place, path in zip(places.tolist(), paths, strict=True):
-        size, as_stored = _size_of(path)
+        try:
+            size, as_stored = image_sizes(path)
+        except ValueError:  # what does not decode is named when it is read
+            continue
         said = tuple(int(length) for length in file.sizes[place])
-        if size is None or size == said:  # what does not decode is named when it is read
+        if size == said:
             continue
         wrong += 1
         turned += as_stored == said
@@ -132,16 +135,3 @@ def _compare_sizes(file: CocoFile, places: np.ndarray, paths: list[str], report:
         things='images that were looked at',
         first=first,
     )
-
-
-def _size_of(path: str) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
-    """Width and height as OpenCV reads an image, turned by its EXIF, and as they are stored."""
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            # To look for one that may follow the pixels, Pillow would decode a PNG.
-            has_exif = image.format != 'PNG' or 'exif' in image.info
-            is_turned = has_exif and image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None, None
-    return ((height, width) if is_turned else (width, height)), (width, height)
