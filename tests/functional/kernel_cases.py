@@ -7,12 +7,10 @@ The interpreter runs kernels on the CPU; it must be chosen before Triton is impo
 import random
 
 import torch
+from parts import row_losses
 
 from sortkd_det.functional import (
-    bernoulli_divergence,
-    decoupled_kd,
     fused,
-    kl_divergence,
     reduce_rows,
     sort,
     sort_logits,
@@ -103,15 +101,7 @@ def check_divergence(device, chooser, generator, widths):
     )  # fmt: skip
     leaf = student.double().requires_grad_()
     followed = (sort_logits(target, labels, ignored) if sort else target).double()
-    rows = 0
-    for temperature in temperatures:
-        if kind == 'kd':
-            rows = rows + kl_divergence(leaf, followed, temperature)
-        elif kind == 'dkd':
-            tckd, nckd = decoupled_kd(leaf, followed, labels, temperature)
-            rows = rows + 1.5 * tckd + 0.7 * nckd
-        else:
-            rows = rows + bernoulli_divergence(leaf, followed, temperature)
+    rows = row_losses(kind, leaf, followed, labels, temperatures, 1.5, 0.7)
     expected = reduce_rows(rows, weight, avg_factor)
     (slope,) = torch.autograd.grad(expected, leaf)
     # A sum over 20,000 classes rounds more than one over 80.

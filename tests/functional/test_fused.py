@@ -3,10 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from parts import row_losses
 
 from sortkd_det.functional import (
     bernoulli_divergence,
-    decoupled_kd,
     divergence_loss,
     kl_divergence,
     reduce_rows,
@@ -28,15 +28,7 @@ def test_the_loss_is_that_of_its_parts(kind, sort, ignore_index):
     student, target, labels, weight = random_batch()
     student.requires_grad_()
     followed = sort_logits(target, labels, ignore_index) if sort else target
-    rows = 0
-    for temperature in (1.0, 4.0):
-        if kind == 'kd':
-            rows = rows + kl_divergence(student, followed, temperature)
-        elif kind == 'dkd':
-            tckd, nckd = decoupled_kd(student, followed, labels, temperature)
-            rows = rows + 2 * tckd + 0.5 * nckd
-        else:
-            rows = rows + bernoulli_divergence(student, followed, temperature)
+    rows = row_losses(kind, student, followed, labels, (1.0, 4.0), 2.0, 0.5)
     expected = 1.5 * reduce_rows(rows, weight, 3.0)
     loss = divergence_loss(
         student, target, labels, kind, (1.0, 4.0), 2.0, 0.5, weight, 3.0, 1.5, sort, ignore_index
