@@ -37,16 +37,11 @@ from mmengine.runner import Runner
 from report import Table, verdict, write_record
 from torch import Tensor
 
-from sortkd_det.detection.toy_coco import CLASSES, generate_toy_coco
-from sortkd_det.distill import DistillHook
-from sortkd_det.hooks import TeacherAuditHook
-from sortkd_det.run import (
-    build_runner,
-    find_distill_hook,
-    load_config,
-    set_teacher_checkpoint,
-    student_config,
-)
+from sortkd_det.cli.config import load_config
+from sortkd_det.cli.distillation import find_distill_hook, set_teacher_checkpoint, student_config
+from sortkd_det.cli.runner import build_runner
+from sortkd_det.hooks import DistillHook, TeacherAuditHook
+from sortkd_det.studies.demo.toy_coco import CLASSES, generate_toy_coco
 
 TARGET = 1.03
 TARGET_TO_PLAIN = {False: 1.15, True: 1.10}  # on a GPU, without and with AMP

@@ -30,10 +30,10 @@ def _registry(name: str, parent: Registry | None = None, rooms: tuple[str, ...] 
 #: Processors rewrite logits given labels: ``SortLogits``.
 LOGIT_PROCESSORS = _registry('logit processor', rooms=('processors',))
 #: Adapters know one family of heads: ``RoIHeadAdapter``.
-ADAPTERS = _registry('adapter')
+ADAPTERS = _registry('adapter', rooms=('adapters',))
 #: Losses between two matrices of logits (``KDLoss``), networks.
 MODELS = _registry('model', MMENGINE_MODELS, rooms=('losses',))
-HOOKS = _registry('hook', MMENGINE_HOOKS, rooms=('distill', 'training', 'hooks'))
+HOOKS = _registry('hook', MMENGINE_HOOKS, rooms=('hooks',))
 DATASETS = _registry('dataset', MMENGINE_DATASETS)
 DATA_SAMPLERS = _registry('data sampler', MMENGINE_DATA_SAMPLERS, rooms=('training',))
 LOOPS = _registry('loop', MMENGINE_LOOPS, rooms=('training',))

@@ -11,6 +11,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
+pytest_plugins = ['small_runs']
+
 REPO = Path(__file__).parents[1]
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
@@ -88,7 +90,7 @@ def format_once():
 @pytest.fixture(scope='session')
 def toy_data(tmp_path_factory) -> Path:
     """A COCO-format data set of 12 + 6 generated images."""
-    from sortkd_det.detection.toy_coco import generate_toy_coco
+    from sortkd_det.studies.demo.toy_coco import generate_toy_coco
 
     root = tmp_path_factory.mktemp('data') / 'toy'
     return generate_toy_coco(root, num_train=12, num_val=6, image_size=(96, 96))

@@ -38,11 +38,13 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
+from sortkd_det.checkpoints import load_checkpoint
+from sortkd_det.checkpoints import read as checkpoint
+from sortkd_det.checkpoints.fit import find_weights
+from sortkd_det.checkpoints.read import restore_history
 from sortkd_det.classification.data import CIFAR, decode_image
-from sortkd_det.distill import checkpoint, load_checkpoint
-from sortkd_det.distill.checkpoint import restore_history
-from sortkd_det.distill.weights import find_weights
-from sortkd_det.run import build_runner, choose_pair
+from sortkd_det.cli.config import choose_pair
+from sortkd_det.cli.runner import build_runner
 
 REPO = Path(__file__).parents[1]
 GIB = 2**30

@@ -99,21 +99,19 @@ ROOMS = {
     'functional': (0, {'torch', 'numpy', 'numba', 'llvmlite', 'triton'}),
     'registry': (0, {'mmengine'}),
     'version': (0, set()),
-    'plain_json': (0, set()),
+    'files': (0, set()),
     'collector': (0, set()),
     'processors': (1, {'torch'}),
     'losses': (1, {'torch'}),
-    'distill': (2, {'torch', 'numpy', 'mmengine', 'safetensors'}),
-    'training': (3, {'torch', 'numpy', 'mmengine'}),
+    'checkpoints': (1, {'torch', 'numpy', 'mmengine', 'safetensors'}),
+    'distill': (2, {'torch', 'mmengine'}),
+    'classification': (2, None),
+    'adapters': (3, {'torch', 'mmdet'}),
     'detection': (3, None),
-    'classification': (3, None),
-    'hooks': (3, None),
-    'visualization': (3, None),
-    'settings': (3, {'torch', 'mmengine'}),
-    'run': (4, {'torch', 'mmengine'}),
-    'demo': (5, None),
-    'reproduce': (5, None),
-    'soak': (5, None),
+    'hooks': (4, {'torch', 'mmengine', 'terminaltables'}),
+    'training': (5, {'torch', 'numpy', 'mmengine'}),
+    'cli': (6, {'torch', 'mmengine'}),
+    'studies': (7, None),
 }
 
 
@@ -159,6 +157,6 @@ def test_a_room_imports_only_the_packages_of_its_floor(path):
     room = room_of(path)
     allowed = set() if room == '__init__' else ROOMS.get(room, (None, None))[1]
     wrong = outside - allowed if allowed is not None else outside & DETECTION
-    if room in ('detection', 'demo'):
+    if room in ('detection', 'studies'):
         wrong -= DETECTION
     assert not wrong, f'{room} may not import {sorted(wrong)}'

@@ -2,14 +2,10 @@
 
 import argparse
 
-from sortkd_det.run import (
-    add_common_arguments,
-    find_distill_hook,
-    load_config,
-    run_tool,
-    set_teacher_checkpoint,
-    uses_mmdet,
-)
+from sortkd_det.cli.arguments import add_common_arguments
+from sortkd_det.cli.config import load_config, uses_mmdet
+from sortkd_det.cli.distillation import find_distill_hook, set_teacher_checkpoint
+from sortkd_det.cli.errors import run_tool
 
 
 def get_parser() -> argparse.ArgumentParser:

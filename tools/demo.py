@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from sortkd_det.run import make_folder, run_tool
+from sortkd_det.cli.errors import run_tool
+from sortkd_det.files import make_folder
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -27,7 +28,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     """Run the demo."""
-    from sortkd_det.demo.steps import Demo, DemoOptions
+    from sortkd_det.studies.demo.steps import Demo, DemoOptions
 
     options = DemoOptions(
         repository=Path(__file__).resolve().parents[1],

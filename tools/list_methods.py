@@ -2,7 +2,8 @@
 
 import argparse
 
-from sortkd_det.run import registered, run_tool
+from sortkd_det.cli.errors import run_tool
+from sortkd_det.cli.registered import registered
 
 
 def get_parser() -> argparse.ArgumentParser:

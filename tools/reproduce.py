@@ -4,7 +4,8 @@ import argparse
 import re
 from pathlib import Path
 
-from sortkd_det.run import make_folder, run_tool
+from sortkd_det.cli.errors import run_tool
+from sortkd_det.files import make_folder
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 # By folder: the name in published tables, training images, side of an image.
@@ -46,7 +47,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     """Plan, run, print."""
-    from sortkd_det.reproduce import Reproduction, estimate, plan, published, show
+    from sortkd_det.studies.reproduce import Reproduction, estimate, plan, published, show
 
     folder = Path(args.folder)
     tasks = plan(folder, args.pairs, args.methods, args.seeds)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from sortkd_det.run import run_tool
-from sortkd_det.soak import Soak, summary
+from sortkd_det.cli.errors import run_tool
+from sortkd_det.studies.soak import Soak, summary
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -3,13 +3,11 @@
 import argparse
 from pathlib import Path
 
-from sortkd_det.run import (
-    add_common_arguments,
-    load_config,
-    make_folder,
-    run_tool,
-    student_config,
-)
+from sortkd_det.cli.arguments import add_common_arguments
+from sortkd_det.cli.config import load_config
+from sortkd_det.cli.distillation import student_config
+from sortkd_det.cli.errors import run_tool
+from sortkd_det.files import make_folder
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -2,16 +2,11 @@
 
 import argparse
 
-from sortkd_det.run import (
-    add_common_arguments,
-    build_runner,
-    is_main_process,
-    load_config,
-    make_folder,
-    prepare,
-    run_tool,
-    uses_mmdet,
-)
+from sortkd_det.cli.arguments import add_common_arguments
+from sortkd_det.cli.config import load_config, uses_mmdet
+from sortkd_det.cli.errors import run_tool
+from sortkd_det.cli.runner import build_runner, is_main_process, prepare
+from sortkd_det.files import make_folder
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -2,7 +2,8 @@
 
 import argparse
 
-from sortkd_det.run import make_folder, run_tool
+from sortkd_det.cli.errors import run_tool
+from sortkd_det.files import make_folder
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -2,15 +2,11 @@
 
 import argparse
 
-from sortkd_det.run import (
-    add_common_arguments,
-    build_runner,
-    is_main_process,
-    load_config,
-    prepare,
-    run_tool,
-    set_teacher_checkpoint,
-)
+from sortkd_det.cli.arguments import add_common_arguments
+from sortkd_det.cli.config import load_config
+from sortkd_det.cli.distillation import set_teacher_checkpoint
+from sortkd_det.cli.errors import run_tool
+from sortkd_det.cli.runner import build_runner, is_main_process, prepare
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -7,8 +7,7 @@ neither mmcv nor MMDetection:
 """
 
 from . import data, networks
-from .adapter import ClassifierAdapter
 from .metrics import Accuracy
 from .preprocessor import ImagePreprocessor
 
-__all__ = ['Accuracy', 'ClassifierAdapter', 'ImagePreprocessor', 'data', 'networks']
+__all__ = ['Accuracy', 'ImagePreprocessor', 'data', 'networks']

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from sortkd_det.functional import check_positive
 
-from .pairs import LogitPairs
+from .logit_batch import LogitBatch
 from .term import Term
 
 
@@ -39,7 +39,7 @@ class Method(nn.Module):
             return ['loss_distill']
         return [f'loss_distill_{index}' for index in range(len(self.terms))]
 
-    def forward(self, pairs: LogitPairs, now: int) -> dict[str, Tensor]:
+    def forward(self, pairs: LogitBatch, now: int) -> dict[str, Tensor]:
         """The loss of each term at epoch (iteration) ``now``, counted from 1."""
         return {
             name: term(pairs, now) for name, term in zip(self.loss_names, self.terms, strict=True)

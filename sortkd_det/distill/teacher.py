@@ -17,12 +17,12 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from sortkd_det.checkpoints import fit_weights, load_checkpoint
 from sortkd_det.functional import check_choice
 
-from .checkpoint import load_checkpoint
+from .class_names import classes_of_checkpoint
 from .config import read_config
 from .mmdet2_config import is_mmdet2, upgrade_model
-from .weights import fit_weights
 
 _DTYPES = ('float32', 'bfloat16', 'float16')
 _EXAMPLE = (
@@ -259,14 +259,7 @@ def load_weights(model: nn.Module, filename: str) -> Sequence[str] | None:
     """
     checkpoint = load_checkpoint(filename)
     fit_weights(model, checkpoint, filename)
-    return classes_of(checkpoint)
-
-
-def classes_of(checkpoint: Mapping) -> Sequence[str] | None:
-    """The class names that a checkpoint tells, or None."""
-    meta = checkpoint.get('meta') or {}
-    dataset_meta = {key.lower(): value for key, value in (meta.get('dataset_meta') or meta).items()}
-    return dataset_meta.get('classes')
+    return classes_of_checkpoint(checkpoint)
 
 
 def _check_switch(name: str, value: bool) -> bool:

@@ -19,7 +19,7 @@ from sortkd_det.losses import LogitLoss
 from sortkd_det.processors import SortLogits
 from sortkd_det.registry import LOGIT_PROCESSORS, MODELS, build
 
-from .pairs import LogitPairs
+from .logit_batch import LogitBatch
 
 ROWS = ('all', 'foreground')
 VIEWS = ('first', 'second', 'all')
@@ -88,7 +88,7 @@ class Term(nn.Module):
         self.warmup = check_whole('warmup', warmup, minimum=0)
         self.name = name or type(self.loss).__name__
 
-    def forward(self, pairs: LogitPairs, now: int) -> Tensor:
+    def forward(self, pairs: LogitBatch, now: int) -> Tensor:
         """The term's loss.
 
         Args:
@@ -113,7 +113,7 @@ class Term(nn.Module):
         total = losses[0] if len(losses) == 1 else sum(losses)
         return total if scale == 1 else scale * total  # each multiplication is a kernel or two
 
-    def _views(self, pairs: LogitPairs) -> list[LogitPairs]:
+    def _views(self, pairs: LogitBatch) -> list[LogitBatch]:
         """The views that the term is about."""
         if self.views == 'first':
             return [pairs]
@@ -126,7 +126,7 @@ class Term(nn.Module):
             )
         return [pairs]
 
-    def _view_loss(self, pairs: LogitPairs) -> Tensor:
+    def _view_loss(self, pairs: LogitBatch) -> Tensor:
         student = self.process(self.student_processors, pairs.student, pairs)
         target = pairs.teacher if self.target == 'teacher' else pairs.student
         check_finite(target, f'the logits of the {self.target}, in the term {self.name},')
@@ -144,14 +144,14 @@ class Term(nn.Module):
         fuses = isinstance(self.loss, LogitLoss) and self.loss.divergence() is not None
         return fuses and type(last) is SortLogits
 
-    def process(self, processors: Sequence[Any], logits: Tensor, pairs: LogitPairs) -> Tensor:
+    def process(self, processors: Sequence[Any], logits: Tensor, pairs: LogitBatch) -> Tensor:
         """Apply ``processors`` to ``logits`` (N, C) in their order."""
         ignored = self._ignored_label(pairs)
         for processor in processors:
             logits = processor(logits, pairs.labels, ignored)
         return logits
 
-    def _ignored_label(self, pairs: LogitPairs) -> int | None:
+    def _ignored_label(self, pairs: LogitBatch) -> int | None:
         return pairs.background if self.sort_rows == 'foreground' else None
 
     def scale(self, now: int) -> float:
@@ -162,7 +162,7 @@ class Term(nn.Module):
             return self.weight * min((now - self.begin + 1) / self.warmup, 1.0)
         return self.weight
 
-    def _rows_that_count(self, pairs: LogitPairs) -> tuple[Tensor, Tensor]:
+    def _rows_that_count(self, pairs: LogitBatch) -> tuple[Tensor, Tensor]:
         """Weights of the rows, and their number averaged over all processes.
 
         With that average, equal parts of a batch on several processes give the

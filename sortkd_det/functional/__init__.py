@@ -22,13 +22,7 @@ from .divergences import (
 from .fused import Divergence, divergence_loss, fused_loss
 from .ranks import soft_rank
 from .reduction import reduce_rows
-from .relations import (
-    gram_distance,
-    kendall_tau,
-    nan_quantile,
-    pearson_correlation,
-    plackett_luce,
-)
+from .relations import gram_distance, kendall_tau, nan_quantile, pearson_correlation, plackett_luce
 from .sort import sort_logits
 from .standardize import standardize_logits
 from .swap import swap_logits

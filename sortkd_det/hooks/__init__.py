@@ -1,6 +1,23 @@
-"""What watches a run."""
+"""What joins a run: distillation, the watching of it, and what makes it safe."""
 
-from .fit_check import FitCheckHook
-from .teacher_audit import TeacherAuditHook
+from .distill_hook import DistilledBatch, DistillHook
+from .fit_check_hook import FitCheckHook
+from .non_finite_hook import NonFiniteHook
+from .plain_checkpoint_hook import PlainCheckpointHook
+from .safe_checkpoint_hook import SafeCheckpointHook
+from .share_buffers_hook import ShareBuffersHook
+from .stop_hook import EXIT_STOPPED, StopHook
+from .teacher_audit_hook import TeacherAuditHook
 
-__all__ = ['FitCheckHook', 'TeacherAuditHook']
+__all__ = [
+    'EXIT_STOPPED',
+    'DistillHook',
+    'DistilledBatch',
+    'FitCheckHook',
+    'NonFiniteHook',
+    'PlainCheckpointHook',
+    'SafeCheckpointHook',
+    'ShareBuffersHook',
+    'StopHook',
+    'TeacherAuditHook',
+]

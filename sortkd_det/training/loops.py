@@ -8,13 +8,13 @@ from mmengine.dist import get_rank
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from mmengine.runner.utils import calc_dynamic_intervals
 
+from sortkd_det.hooks.safe_checkpoint_hook import VALIDATED
 from sortkd_det.registry import LOOPS
 
 from .batches import SeededBatchSampler, seed_generators
 
-#: Entry of the message hub, and so of checkpoints: the iteration that was validated last.
-VALIDATED = 'last_validated_iter'
-#: Likewise: batches of the epoch that were trained on, and how many it has.
+#: Entry of the message hub, and so of checkpoints: batches of the epoch that were trained on,
+#: and how many it has.
 PROGRESS = 'batches_of_epoch'
 
 

@@ -2,43 +2,38 @@
 
 import copy
 import os
-import re
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.dist import all_reduce, barrier, broadcast, get_world_size, is_main_process
+from mmengine.dist import is_main_process
 from mmengine.evaluator import Evaluator
 from mmengine.fileio import LocalBackend, get_file_backend
-from mmengine.hooks import CheckpointHook, EMAHook, Hook
+from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import LOOPS as MMENGINE_LOOPS
 from mmengine.registry import Registry
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
-from torch import device, nn, tensor
+from torch import nn
 from torch.utils.data import DataLoader
 
+from sortkd_det.checkpoints import load_checkpoint, newest_checkpoint
 from sortkd_det.collector import paused
-from sortkd_det.distill import load_checkpoint
-from sortkd_det.registry import DATA_SAMPLERS, HOOKS
+from sortkd_det.files import PARTIAL, make_durable
+from sortkd_det.hooks import NonFiniteHook, ShareBuffersHook, StopHook
+from sortkd_det.hooks.parts_of_run import device_of
+from sortkd_det.registry import DATA_SAMPLERS
 
 from .batches import SeededBatchSampler
 from .coco_ground_truth import mend_ground_truth
-from .finite import NonFiniteHook, is_accumulating, wrappers_of
 from .loops import EpochLoop, IterLoop
 from .schedule import Schedules
 from .signals import guard_workers, listening
 from .unordered import warn_if_not_repeatable
 
-#: Exit status of a run that SIGTERM stopped and that ``--resume`` takes up again
-#: (EX_TEMPFAIL of sysexits.h).
-EXIT_STOPPED = 75
-
-_PARTIAL = '.partial'
-_CHECKPOINT = re.compile(r'(?:stopped_)?(?:epoch|iter)_\d+\.pth')
 _LOOPS = {EpochBasedTrainLoop: EpochLoop, IterBasedTrainLoop: IterLoop}
 
 
@@ -51,8 +46,8 @@ class ResumableRunner(Runner):
     - Checkpoints appear under their name only when they are whole and on the disk.
     - Resuming without a path takes the newest checkpoint that is whole, and
       warns of those that are not.
-    - After SIGTERM the run saves, and exits with status :data:`EXIT_STOPPED`; a second one
-      ends it at once.
+    - After SIGTERM the run saves, and exits with status :data:`~sortkd_det.hooks.EXIT_STOPPED`;
+      a second one ends it at once.
     - COCO's evaluation is right whatever the ids of the annotations are.
 
     Args: those of MMEngine's ``Runner``.
@@ -147,7 +142,7 @@ class ResumableRunner(Runner):
     def train(self) -> nn.Module:
         """Train, listening for SIGTERM."""
         if self.deterministic:
-            warn_if_not_repeatable(self.model, _device(self), self.logger)
+            warn_if_not_repeatable(self.model, device_of(self), self.logger)
         with listening(self._note_stop):
             return super().train()
 
@@ -215,7 +210,7 @@ class ResumableRunner(Runner):
             super().save_checkpoint(out_dir, filename, *args, **kwargs)
             return
         path = Path(out_dir, filename)
-        partial = path.with_name(f'.{path.name}{_PARTIAL}')
+        partial = path.with_name(f'.{path.name}{PARTIAL}')
         try:
             super().save_checkpoint(out_dir, partial.name, *args, **kwargs)
             make_durable(partial, path)
@@ -225,55 +220,6 @@ class ResumableRunner(Runner):
             raise OSError(
                 f'checkpoint {path} could not be written ({error}); {free:,.0f} MiB are free there'
             ) from error
-
-
-def newest_checkpoint(work_dir: str) -> str | None:
-    """Path of the newest checkpoint of a run that loads, or None; warns of those that do not.
-
-    ``last_checkpoint`` is asked first; then files of the work dir by age.
-
-    Raises:
-        ValueError: there are checkpoints, and none loads.
-    """
-    folder = Path(work_dir)
-    paths = [path for path in folder.glob('*.pth') if _CHECKPOINT.fullmatch(path.name)]
-    paths.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
-    note = folder / 'last_checkpoint'
-    if note.is_file() and (named := note.read_text().strip()):
-        last = Path(named)
-        if not last.is_file():  # the folder was moved
-            last = folder / last.name
-        if last.is_file():
-            paths = [last, *(path for path in paths if path.name != last.name)]
-    for path in paths:
-        try:
-            checkpoint = load_checkpoint(str(path))
-            if {'state_dict', 'meta', 'message_hub'} <= set(checkpoint):
-                return str(path)
-            reason = f'it holds only {sorted(checkpoint)}'
-        except ValueError as error:
-            reason = str(error)
-        warnings.warn(
-            f'{path} cannot be resumed from and the one before is tried: {reason}', stacklevel=2
-        )
-    if paths:
-        raise ValueError(
-            f'none of the {len(paths)} checkpoints in {work_dir} can be resumed from; of the last '
-            f'that was tried: {reason}. To begin anew, name another work dir'
-        )
-    return None
-
-
-def make_durable(partial: Path, path: Path) -> None:
-    """Put a file that was written under another name on the disk, then under its own."""
-    with open(partial, 'rb') as file:
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _with_seeded_batches(config: Mapping, seed: int) -> dict:
@@ -290,118 +236,3 @@ def _with_seeded_batches(config: Mapping, seed: int) -> dict:
 def _class_of(kind: Any, registry: Registry) -> Any:
     """The class that a config's ``type`` names; new-style configs hold the class itself."""
     return registry.get(kind) if isinstance(kind, str) else kind
-
-
-@HOOKS.register_module()
-class StopHook(Hook):
-    """Saves and leaves after SIGTERM; :class:`ResumableRunner` adds it to every run.
-
-    One process leaves after the current iteration, in training as in
-    validation; several agree on one every ``interval`` iterations. Where
-    gradients are accumulated, the last of a group is waited for, and groups are
-    counted together until they have ``interval`` iterations.
-
-    Args:
-        interval: iterations between two agreements of several processes.
-    """
-
-    priority = 'LOWEST'
-
-    _shared_val_iters = 0  # iterations of a validation that every process has
-
-    def __init__(self, interval: int = 10) -> None:
-        self.interval = interval
-
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
-    ) -> None:
-        """Leave, if that was asked."""
-        if is_accumulating(runner):
-            return
-        group = max(getattr(each, '_accumulative_counts', 1) for each in wrappers_of(runner))
-        if self._all_agree(runner, (runner.iter + 1) // group, max(self.interval // group, 1)):
-            self._leave(runner, runner.iter + 1)
-
-    def before_val_epoch(self, runner: Runner) -> None:
-        """Learn how long the shortest validation among the processes is."""
-        if get_world_size() > 1:
-            length = tensor(len(runner.val_dataloader), device=_device(runner))
-            all_reduce(length, op='min')
-            self._shared_val_iters = length.item()
-
-    def after_val_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: Sequence | None = None,
-    ) -> None:
-        """Leave, if that was asked; a resumed run validates anew."""
-        if get_world_size() > 1 and batch_idx >= self._shared_val_iters:
-            return
-        if self._all_agree(runner, batch_idx + 1, self.interval):
-            for hook in runner.hooks:
-                if isinstance(hook, EMAHook):  # it has put the averaged weights in, to validate
-                    hook.after_val_epoch(runner)
-            self._leave(runner, runner.iter)
-
-    def _all_agree(self, runner: Runner, number: int, interval: int) -> bool:
-        """Whether to leave now; of several processes all hear it if one was asked."""
-        if get_world_size() == 1:
-            return runner.stop_asked
-        if number % interval:
-            return False
-        asked = tensor(float(runner.stop_asked), device=_device(runner))
-        all_reduce(asked, op='max')
-        return bool(asked)
-
-    def _leave(self, runner: Runner, iteration: int) -> None:
-        name = f'stopped_iter_{iteration}.pth'
-        path = Path(runner.work_dir, name)
-        before = runner.message_hub.runtime_info.get('stopped_ckpt')
-        runner.message_hub.update_info('stopped_ckpt', str(path))
-        try:
-            runner.save_checkpoint(
-                runner.work_dir, name, meta=dict(epoch=runner.epoch, iter=iteration), by_epoch=False
-            )
-            if is_main_process():
-                note_last_checkpoint(runner.work_dir, str(path))
-                if before not in (None, str(path)):
-                    Path(before).unlink(missing_ok=True)
-        finally:
-            barrier()  # a launcher ends the others soon after the first that leaves
-        runner.logger.warning(
-            f'SIGTERM: stopped after iteration {iteration}, saved {path}; go on with --resume'
-        )
-        raise SystemExit(EXIT_STOPPED)
-
-
-@HOOKS.register_module()
-class ShareBuffersHook(Hook):
-    """Validates the model that is saved; :class:`ResumableRunner` adds it to every run.
-
-    Each of several processes has batch norm statistics of its own, and the
-    checkpoints hold those of the first: before a validation all take them over.
-    Hooks that average statistics (MMDetection's ``SyncNormHook``), or swap an
-    averaged model in, come first.
-    """
-
-    priority = 'VERY_LOW'
-
-    def before_val_epoch(self, runner: Runner) -> None:
-        """Take over the first process's buffers."""
-        if get_world_size() > 1:
-            for buffer in runner.model.buffers():
-                broadcast(buffer)
-
-
-def _device(runner: Runner) -> device:
-    return next(runner.model.parameters()).device
-
-
-def note_last_checkpoint(work_dir: str, path: str) -> None:
-    """Write which checkpoint of a run is the newest; a kill leaves the note whole."""
-    note = Path(work_dir, 'last_checkpoint')
-    partial = note.with_name(f'.{note.name}{_PARTIAL}')
-    partial.write_text(path)
-    make_durable(partial, note)

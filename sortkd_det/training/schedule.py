@@ -7,7 +7,7 @@ from typing import Any
 from mmengine.optim import OptimWrapper, OptimWrapperDict, _ParamScheduler
 from mmengine.runner import Runner
 
-from sortkd_det.distill.checkpoint import to_plain
+from sortkd_det.checkpoints import to_plain
 
 from .loops import EpochLoop, IterLoop
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from sortkd_det.distill import DistillHook
-from sortkd_det.run import build_runner, choose_pair
+from sortkd_det.cli.config import choose_pair
+from sortkd_det.cli.runner import build_runner
+from sortkd_det.hooks import DistillHook
 
 REPO = Path(__file__).parents[2]
 TINY_PAIR = dict(

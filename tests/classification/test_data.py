@@ -19,6 +19,7 @@ from mmengine.runner import Runner
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from sortkd_det.checkpoints.plain_pickle import read_plain_pickle
 from sortkd_det.classification.data import (
     CIFAR,
     ImageFolder,
@@ -30,7 +31,6 @@ from sortkd_det.classification.data import (
     images,
 )
 from sortkd_det.classification.data.images import random_resized_crop, resize_centre_crop
-from sortkd_det.classification.data.plain_pickle import read_plain_pickle
 from sortkd_det.registry import DATASETS
 from sortkd_det.training import SeededBatch, SeededBatchSampler
 

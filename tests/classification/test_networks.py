@@ -23,8 +23,9 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import DefaultScope
 from torch import nn
 
+from sortkd_det.checkpoints import UnsafeCheckpointError
 from sortkd_det.classification.networks import Classifier
-from sortkd_det.distill import UnsafeCheckpointError, load_weights
+from sortkd_det.distill import load_weights
 from sortkd_det.registry import MODELS
 
 DATA = Path(__file__).parents[1] / 'data'

@@ -11,9 +11,10 @@ import torch
 from mmengine.config import Config
 from safetensors.torch import save_file
 
+from sortkd_det.cli.config import choose_pair
+from sortkd_det.cli.runner import build_runner
 from sortkd_det.distill import load_weights
 from sortkd_det.registry import MODELS
-from sortkd_det.run import build_runner, choose_pair
 
 REPO = Path(__file__).parents[2]
 RECIPES = [

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from sortkd_det.distill import LogitPairs, Method, Term
+from sortkd_det.distill import LogitBatch, Method, Term
 
 
 @pytest.fixture
@@ -9,7 +9,7 @@ def pairs():
     generator = torch.Generator().manual_seed(0)
     student, teacher = torch.randn(2, 6, 5, generator=generator)
     labels = torch.tensor([0, 1, 2, 3, 4, 4])
-    return LogitPairs(student.requires_grad_(), teacher, labels, torch.ones(6), 4)
+    return LogitBatch(student.requires_grad_(), teacher, labels, torch.ones(6), 4)
 
 
 def test_one_term_is_called_loss_distill(pairs):

@@ -12,7 +12,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 import sortkd_det.detection  # noqa: F401 (registers MMDetection's models)
-from sortkd_det.detection import RoIHeadAdapter
+from sortkd_det.adapters import RoIHeadAdapter
 from sortkd_det.distill import Teacher
 from sortkd_det.distill.mmdet2_config import is_mmdet2, upgrade_model
 

@@ -11,7 +11,8 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 import sortkd_det.detection  # noqa: F401 (registers MMDetection's models)
-from sortkd_det.distill import Teacher, UnsafeCheckpointError
+from sortkd_det.checkpoints import UnsafeCheckpointError
+from sortkd_det.distill import Teacher
 
 REPO = Path(__file__).parents[2]
 CLASSES = ('square', 'circle', 'star')

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sortkd_det.distill import LogitPairs, Term
+from sortkd_det.distill import LogitBatch, Term
 from sortkd_det.functional import is_debug, set_debug, sort_logits, swap_logits
 from sortkd_det.losses import DISTLoss, KDLoss, LearnableTemperature
 from sortkd_det.registry import LOGIT_PROCESSORS
@@ -19,7 +19,7 @@ def pairs():
     student, teacher = 2 * torch.randn(2, 8, 5, generator=generator)
     labels = torch.tensor([0, 4, 2, 4, 1, 3, 4, 0])
     weight = torch.tensor([1.0, 1.0, 0.5, 2.0, 0.0, 1.0, 0.0, 1.0])
-    return LogitPairs(student.requires_grad_(), teacher, labels, weight, BACKGROUND)
+    return LogitBatch(student.requires_grad_(), teacher, labels, weight, BACKGROUND)
 
 
 def slow_kd(student, target):
@@ -93,7 +93,7 @@ def test_a_batch_of_background_alone_gives_a_finite_loss(pairs, loss_rows):
 def test_no_rows_give_zero_with_a_graph():
     none = torch.zeros(0, 5)
     student = none.clone().requires_grad_()
-    pairs = LogitPairs(student, none, torch.zeros(0, dtype=torch.int64), torch.zeros(0), 4)
+    pairs = LogitBatch(student, none, torch.zeros(0, dtype=torch.int64), torch.zeros(0), 4)
     loss = Term('KDLoss', processors=['SortLogits'], loss_rows='foreground')(pairs, 1)
     loss.backward()
     assert value(loss) == 0
@@ -265,7 +265,7 @@ def two_views(pairs):
     """The same samples in a second view; one graph of its own for each."""
     generator = torch.Generator().manual_seed(1)
     student, teacher = 2 * torch.randn(2, 8, 5, generator=generator)
-    pairs.second = LogitPairs(
+    pairs.second = LogitBatch(
         student.requires_grad_(), teacher, pairs.labels, pairs.weight, BACKGROUND
     )
     return pairs
@@ -384,7 +384,7 @@ def test_a_quantile_among_rows_that_do_not_count_is_zero_with_a_graph(pairs):
 def test_a_quantile_among_no_rows_is_zero_with_a_graph():
     none = torch.zeros(0, 5)
     student = none.clone().requires_grad_()
-    pairs = LogitPairs(student, none, torch.zeros(0, dtype=torch.int64), torch.zeros(0), 4)
+    pairs = LogitBatch(student, none, torch.zeros(0, dtype=torch.int64), torch.zeros(0), 4)
     loss = Term('KDLoss', confidence_quantile=0.5)(pairs, 1)
     loss.backward()
     assert value(loss) == 0

@@ -17,8 +17,8 @@ import torch
 from mmengine.config import Config
 from ports import free_port
 
-from sortkd_det.run import choose_pair, set_data_root
-from sortkd_det.training import EXIT_STOPPED
+from sortkd_det.cli.config import choose_pair, set_data_root
+from sortkd_det.hooks import EXIT_STOPPED
 
 HERE = Path(__file__).parent
 REPO = HERE.parents[1]
@@ -237,7 +237,7 @@ def seven_tests(pictures, tmp_path_factory):
 
 def guesser(tmp_path_factory):
     """The test of seven images by a detector that is right now and then."""
-    from sortkd_det.detection.toy_coco import generate_toy_coco
+    from sortkd_det.studies.demo.toy_coco import generate_toy_coco
 
     root = tmp_path_factory.mktemp('seven') / 'toy'
     generate_toy_coco(root, num_train=1, num_val=7, image_size=(96, 96))

@@ -9,8 +9,8 @@ import torch
 from torch import distributed
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
-from sortkd_det.run import run_tool
-from sortkd_det.training import EXIT_STOPPED
+from sortkd_det.cli.errors import run_tool
+from sortkd_det.hooks import EXIT_STOPPED
 
 
 @pytest.fixture(autouse=True)

@@ -25,9 +25,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 import sortkd_det.classification  # noqa: F401
 from sortkd_det.classification.preprocessor import ImagePreprocessor
-from sortkd_det.distill import DistillHook
+from sortkd_det.cli.runner import build_runner, prepare
 from sortkd_det.functional import sort_logits
-from sortkd_det.run import build_runner, prepare
+from sortkd_det.hooks import DistillHook
 
 
 @HOOKS.register_module()

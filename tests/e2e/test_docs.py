@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sortkd_det.distill import LogitPairs, Method
+from sortkd_det.distill import LogitBatch, Method
 
 REPO = Path(__file__).parents[2]
 
@@ -27,7 +27,7 @@ def test_every_config_of_the_methods_page_gives_a_loss(block):
     generator = torch.Generator().manual_seed(0)
     student, teacher = 2 * torch.randn(2, 16, 5, generator=generator)
     labels = torch.randint(5, (16,), generator=generator)
-    pairs = LogitPairs(student.requires_grad_(), teacher, labels, torch.ones(16), background=4)
+    pairs = LogitBatch(student.requires_grad_(), teacher, labels, torch.ones(16), background=4)
     total = sum(Method(names['method'])(pairs, now=1).values())
     total.backward()
     assert float(total.detach()) > 0
@@ -35,7 +35,7 @@ def test_every_config_of_the_methods_page_gives_a_loss(block):
 
 
 def test_the_methods_page_shows_every_registered_name():
-    from sortkd_det.run import registered
+    from sortkd_det.cli.registered import registered
 
     text = (REPO / 'docs/methods.md').read_text()
     kinds = registered()

@@ -9,12 +9,7 @@ import random
 import torch
 from parts import row_losses
 
-from sortkd_det.functional import (
-    fused,
-    reduce_rows,
-    sort,
-    sort_logits,
-)
+from sortkd_det.functional import fused, reduce_rows, sort, sort_logits
 from sortkd_det.functional.kernels import divergence_cuda, rank_cuda, sort_cuda
 from sortkd_det.functional.ranks import _rank_with_torch
 

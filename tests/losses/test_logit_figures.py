@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sortkd_det.distill import LogitPairs, Method
+from sortkd_det.distill import LogitBatch, Method
 from sortkd_det.functional import ranks, soft_rank
 from sortkd_det.registry import LOGIT_PROCESSORS, build
 
@@ -79,7 +79,7 @@ def run(terms, figures, batch, now=1, dtype=torch.float32):
     """Loss, its gradient for the student's logits, and the method."""
     student, teacher = (figures(batch, name).to(dtype) for name in ('student', 'teacher'))
     weight = torch.ones(len(student))
-    pairs = LogitPairs(student.requires_grad_(), teacher, figures(batch, 'labels'), weight)
+    pairs = LogitBatch(student.requires_grad_(), teacher, figures(batch, 'labels'), weight)
     method = Method(terms)
     loss = sum(method(pairs, now).values())
     loss.backward()

@@ -12,14 +12,11 @@ from mmdet.datasets.samplers import GroupMultiSourceSampler
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop
+from small_runs import assert_same, ending
 
-from sortkd_det.distill import load_checkpoint
-from sortkd_det.training import (
-    EpochLoop,
-    SafeCheckpointHook,
-    SeededBatchSampler,
-    newest_checkpoint,
-)
+from sortkd_det.checkpoints import newest_checkpoint
+from sortkd_det.hooks import SafeCheckpointHook
+from sortkd_det.training import EpochLoop, SeededBatchSampler
 from sortkd_det.training import runner as runner_module
 
 
@@ -39,44 +36,6 @@ class KillAt(Hook):
         self.left -= 1
         if self.left == 0:
             raise Killed
-
-
-def ending(runner):
-    """All that a run ends with."""
-    method = next(hook.method for hook in runner.hooks if type(hook).__name__ == 'DistillHook')
-    hub = runner.message_hub
-    newest = load_checkpoint(newest_checkpoint(runner.work_dir))
-    return {
-        'recorded': {
-            'iter': newest['meta']['iter'],
-            'best': newest['message_hub']['runtime_info'].get('best_score'),
-        },
-        'losses': {
-            name: history.data[0].tolist()
-            for name, history in hub.log_scalars.items()
-            if name.startswith(('train/loss', 'train/teacher', 'train/share', 'train/lr'))
-        },
-        'weights': runner.model.state_dict(),
-        'method': method.state_dict(),
-        'optimizer': runner.optim_wrapper.state_dict(),
-        'schedulers': [scheduler.state_dict() for scheduler in runner.param_schedulers],
-        'best': {k: v for k, v in hub.runtime_info.items() if k == 'best_score'},
-    }
-
-
-def assert_same(first, second, path=''):
-    if isinstance(first, torch.Tensor):
-        assert torch.equal(first, second), path
-    elif isinstance(first, dict):
-        assert first.keys() == second.keys(), path
-        for key in first:
-            assert_same(first[key], second[key], f'{path}/{key}')
-    elif isinstance(first, list | tuple):
-        assert len(first) == len(second), path
-        for index, (a, b) in enumerate(zip(first, second, strict=True)):
-            assert_same(a, b, f'{path}/{index}')
-    else:
-        assert first == second, path
 
 
 def killed_and_resumed(start, cfg, *moments):
@@ -356,6 +315,7 @@ NEW_STYLE = """
 from mmengine.dataset import DefaultSampler
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import EpochBasedTrainLoop
+from small_runs import assert_same, ending
 from torch.utils.data import BatchSampler
 
 train_cfg = dict(type=EpochBasedTrainLoop, max_epochs=2, val_interval=1)

@@ -13,7 +13,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import METRICS
 from torch.utils.data import DataLoader
 
-from sortkd_det.training import EXIT_STOPPED, signals
+from sortkd_det.hooks import EXIT_STOPPED
+from sortkd_det.training import signals
 
 ROUNDS = 20
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from sortkd_det.checkpoints.plain_pickle import read_plain_pickle
 from sortkd_det.registry import DATASETS
 
 from .base import ClassificationDataset, share
-from .plain_pickle import read_plain_pickle
 
 _PAGE = 'https://www.cs.toronto.edu/~kriz/'
 _NUM_PIXELS = 3 * 32 * 32

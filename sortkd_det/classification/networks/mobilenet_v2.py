@@ -8,13 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor, nn
 
-from .base import (
-    Classifier,
-    global_average,
-    initialize_convolutions,
-    initialize_linear,
-    register,
-)
+from .base import Classifier, global_average, initialize_convolutions, initialize_linear, register
 
 # Expansion, channels and number of blocks of each stage.
 _STAGES = (

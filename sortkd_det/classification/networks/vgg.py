@@ -9,13 +9,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .base import (
-    Classifier,
-    global_average,
-    initialize_convolutions,
-    initialize_linear,
-    register,
-)
+from .base import Classifier, global_average, initialize_convolutions, initialize_linear, register
 
 _WIDTHS = (64, 128, 256, 512, 512)
 _FOURTH_POOLING = 64  # pixels of the smaller side from which on there is one

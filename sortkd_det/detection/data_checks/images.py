@@ -5,8 +5,7 @@ from operator import attrgetter
 
 import numpy as np
 
-from sortkd_det.detection.image_sizes import image_sizes
-
+from ..image_sizes import image_sizes
 from .coco_file import CocoFile
 from .findings import Report
 from .parts import Part

@@ -6,9 +6,8 @@ from typing import Any
 
 from mmengine.config import Config
 
-from sortkd_det.distill.checkpoint import load_checkpoint
-from sortkd_det.distill.hook import check_same_classes
-from sortkd_det.distill.teacher import classes_of
+from sortkd_det.checkpoints import load_checkpoint
+from sortkd_det.distill.class_names import check_same_classes, classes_of_checkpoint
 
 from .datasets import class_names
 from .findings import Report
@@ -39,7 +38,7 @@ def check_teacher(cfg: Config, teacher: Any, report: Report) -> None:
     parts, _ = coco_parts('train_dataloader', (cfg.get('train_dataloader') or {}).get('dataset'))
     own = class_names(parts[0], Report()) if parts else None
     try:
-        classes = classes_of(load_checkpoint(path))
+        classes = classes_of_checkpoint(load_checkpoint(path))
         if own and classes is not None:
             check_same_classes(own, list(classes))
     except ValueError as error:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from sortkd_det.detection.image_sizes import image_sizes
+from ..image_sizes import image_sizes
 
 #: What names of images end in, in lower case; OpenCV reads them all.
 IMAGE_SUFFIXES = (

@@ -1,0 +1,11 @@
+"""Adapters: each reads the logits of one family of heads, of the student and of its teacher.
+
+Importing this room registers the adapters of this package. MMDetection is
+imported when a detector is met, and not before.
+"""
+
+from .adapter import Adapter, find_adapter
+from .classifier_adapter import ClassifierAdapter
+from .roi_head_adapter import RoIHeadAdapter
+
+__all__ = ['Adapter', 'ClassifierAdapter', 'RoIHeadAdapter', 'find_adapter']

@@ -1,0 +1,56 @@
+"""Which checkpoint of a run is the newest: found, and noted."""
+
+import re
+import warnings
+from pathlib import Path
+
+from sortkd_det.files import PARTIAL, make_durable
+
+from .read import load_checkpoint
+
+_CHECKPOINT = re.compile(r'(?:stopped_)?(?:epoch|iter)_\d+\.pth')
+
+
+def newest_checkpoint(work_dir: str) -> str | None:
+    """Path of the newest checkpoint of a run that loads, or None; warns of those that do not.
+
+    ``last_checkpoint`` is asked first; then files of the work dir by age.
+
+    Raises:
+        ValueError: there are checkpoints, and none loads.
+    """
+    folder = Path(work_dir)
+    paths = [path for path in folder.glob('*.pth') if _CHECKPOINT.fullmatch(path.name)]
+    paths.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    note = folder / 'last_checkpoint'
+    if note.is_file() and (named := note.read_text().strip()):
+        last = Path(named)
+        if not last.is_file():  # the folder was moved
+            last = folder / last.name
+        if last.is_file():
+            paths = [last, *(path for path in paths if path.name != last.name)]
+    for path in paths:
+        try:
+            checkpoint = load_checkpoint(str(path))
+            if {'state_dict', 'meta', 'message_hub'} <= set(checkpoint):
+                return str(path)
+            reason = f'it holds only {sorted(checkpoint)}'
+        except ValueError as error:
+            reason = str(error)
+        warnings.warn(
+            f'{path} cannot be resumed from and the one before is tried: {reason}', stacklevel=2
+        )
+    if paths:
+        raise ValueError(
+            f'none of the {len(paths)} checkpoints in {work_dir} can be resumed from; of the last '
+            f'that was tried: {reason}. To begin anew, name another work dir'
+        )
+    return None
+
+
+def note_last_checkpoint(work_dir: str, path: str) -> None:
+    """Write which checkpoint of a run is the newest; a kill leaves the note whole."""
+    note = Path(work_dir, 'last_checkpoint')
+    partial = note.with_name(f'.{note.name}{PARTIAL}')
+    partial.write_text(path)
+    make_durable(partial, note)

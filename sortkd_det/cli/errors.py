@@ -1,0 +1,105 @@
+"""How a tool ends: with its work done, or with one line that says what to do."""
+
+import argparse
+import contextlib
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+
+import torch
+from mmengine.logging import MMLogger
+
+from sortkd_det.hooks import EXIT_STOPPED
+from sortkd_det.registry import find_similar
+
+# What a user can mend. Others are mistakes of the program, which a traceback serves better.
+_MENDABLE = (
+    ArithmeticError,
+    AssertionError,
+    ImportError,
+    KeyError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
+def run_tool(main: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser) -> None:
+    """Parse the command line and run ``main``; an error a user can mend is one line, exit 1."""
+    try:
+        args = parser.parse_args()
+    except (AssertionError, ValueError) as error:  # MMEngine's DictAction
+        parser.error(f'--cfg-options takes key=value, lists as key="[a,b]" ({error})')
+    try:
+        with _process_group_left_in_order():
+            main(args)
+    except KeyboardInterrupt as interrupt:
+        print(f'\n{str(interrupt) or "interrupted"}', file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        # OpenCV's own, of an image that it refuses, is not imported for this.
+        if not isinstance(error, _MENDABLE) and type(error).__module__ != 'cv2':
+            raise
+        message = _explain(error)
+        if args.debug or ' ' not in message:  # a bare key is no explanation
+            raise
+        log = _log_traceback(error)
+        place = f'the traceback is in {log}' if log else '--debug shows the traceback'
+        print(f'\nerror: {message} ({place})', file=sys.stderr)
+        sys.exit(1)
+
+
+@contextlib.contextmanager
+def _process_group_left_in_order() -> Iterator[None]:
+    """Close the group of processes where all of them get here, at the end or told to stop.
+
+    After an error the others may still wait for this one, and closing (NCCL's waits for
+    them) would keep the launcher from seeing that it died; so there it is left to exit.
+    """
+    together = False
+    try:
+        yield
+        together = True
+    except SystemExit as stopped:
+        together = stopped.code == EXIT_STOPPED
+        raise
+    finally:
+        group = torch.distributed
+        is_open = group.is_available() and group.is_initialized()
+        if is_open and (together or group.get_world_size() == 1):
+            group.destroy_process_group()
+
+
+def _log_traceback(error: Exception) -> str | None:
+    """Keep a traceback that may have taken days to come up; the path of the log, or None."""
+    logger = MMLogger.get_current_instance()
+    details = (type(error), error, error.__traceback__)
+    record = logger.makeRecord(
+        logger.name, logging.ERROR, __file__, 0, 'this ended the run', (), details
+    )
+    for handler in logger.handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(record)
+            return min(handler.baseFilename, os.path.relpath(handler.baseFilename), key=len)
+    return None
+
+
+def _explain(error: Exception) -> str:
+    """What to tell a user of an error: without a worker's traceback, with names that exist."""
+    message = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip()
+    if 'Original Traceback' in message:  # from a worker of a data loader
+        message = message.splitlines()[-1]
+    unknown = re.search(r'(\S+) is not in the (?:\S+::)?(.+?) registry', message)
+    if unknown is None:
+        return message
+    name, kind = unknown.groups()
+    similar = find_similar(kind, name)
+    return f'{message[: unknown.start()]}unknown {kind} {name!r}; ' + (
+        f'is one of these meant: {", ".join(similar)}?'
+        if similar
+        else 'tools/list_methods.py lists those of this package, and a module of your own is to be '
+        'named in custom_imports'
+    )

@@ -1,0 +1,251 @@
+"""The hook that makes a run of a plain student a distillation."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
+from mmengine.runner import IterBasedTrainLoop, Runner
+from torch import Tensor, nn
+
+from sortkd_det.adapters import find_adapter
+from sortkd_det.checkpoints import restore_history
+from sortkd_det.distill import LogitBatch, Method, Teacher
+from sortkd_det.distill.class_names import check_same_classes, classes_of_dataset
+from sortkd_det.distill.learned_parameters import LearnedParameters
+from sortkd_det.distill.teacher_trial import try_teacher
+from sortkd_det.functional import check_whole
+from sortkd_det.registry import HOOKS
+
+from .parts_of_run import student_of
+from .plain_checkpoint_hook import make_plain
+
+_TEACHER_ARGUMENTS = ('config', 'checkpoint', 'cfg_options', 'dtype', 'compile', 'channels_last')
+
+
+@dataclass
+class DistilledBatch:
+    """What a watcher of the hook sees of each batch, inside the student's forward.
+
+    Attributes:
+        pairs: the logits, with the student's graph.
+        student_losses: the student's own entries of the dict of losses.
+        distill_losses: the terms' entries.
+    """
+
+    pairs: LogitBatch
+    student_losses: dict[str, Any]
+    distill_losses: dict[str, Tensor]
+
+
+@HOOKS.register_module()
+class DistillHook(Hook):
+    """Adds the losses of a method to the student's own, in any MMEngine run.
+
+    The model of the run stays the plain student; the teacher is built when
+    training starts, and only then. Checkpoints are those of the student; what
+    the method learns itself lies under the extra key ``sortkd_det``.
+
+    Args:
+        teacher: arguments of :class:`Teacher`: config, checkpoint, cfg_options, dtype,
+            compile, channels_last.
+        method: the terms: arguments of :class:`Term`, in a list.
+        student_weight: multiplies the student's own losses; ≥ 0.
+        check_teacher: before training, test the teacher on this many images of
+            the validation set (of a ``ConcatDataset``, by turns of each part) and log
+            its metrics: a wrong checkpoint, normalisation or order of classes shows at
+            once. None: do not.
+
+    Raises:
+        KeyError, TypeError, ValueError: a method that is none (when the hook is
+            built); a teacher that is missing or does not fit (before the first
+            iteration).
+        RuntimeError: the teacher's weights or statistics changed during the run; the
+            student trains and a term has no gradient for it.
+    """
+
+    priority = 'NORMAL'
+
+    def __init__(
+        self,
+        teacher: Mapping,
+        method: Sequence[dict] | dict,
+        student_weight: float = 1.0,
+        check_teacher: int | None = None,
+    ) -> None:
+        if not isinstance(teacher, Mapping) or 'config' not in teacher:
+            raise TypeError(f'teacher must be dict(config=…, checkpoint=…), got {teacher!r}')
+        unknown = set(teacher) - set(_TEACHER_ARGUMENTS)
+        if unknown:
+            raise TypeError(
+                f'teacher takes {", ".join(_TEACHER_ARGUMENTS)}, got {sorted(unknown)} too'
+            )
+        if not isinstance(teacher.get('cfg_options'), Mapping | None):
+            raise TypeError(
+                f"teacher.cfg_options must be dict('model.…': …), got {teacher['cfg_options']!r}"
+            )
+        if check_teacher is not None:
+            check_whole('check_teacher', check_teacher)
+        self.teacher_config = dict(teacher)
+        self.method = Method(method, student_weight)
+        self.check_teacher = check_teacher
+        self.watchers: list[Callable[[DistilledBatch], None]] = []
+        self.learned: LearnedParameters | None = None
+        self.now = 1
+        self._handles: list = []
+
+    # -- joining a run -------------------------------------------------------
+
+    def before_run(self, runner: Runner) -> None:
+        """Put what the method learns into the optimizer, where there is one.
+
+        Raises:
+            ValueError: the run has another such hook.
+        """
+        if any(isinstance(hook, DistillHook) and hook is not self for hook in runner.hooks):
+            raise ValueError(
+                'custom_hooks has several DistillHooks, expected one; what several losses are '
+                'wanted for stands in its method, a term each'
+            )
+        if isinstance(runner.optim_wrapper, OptimWrapper):
+            device = next(student_of(runner).parameters()).device
+            self.method.to(device)
+            self.learned = LearnedParameters(self.method, runner.optim_wrapper)
+
+    def before_train(self, runner: Runner) -> None:
+        """Build the teacher, check it against the student, and join the student's forward."""
+        student = student_of(runner)
+        self._check_schedule(runner)
+        adapter_type = find_adapter(student)
+        teacher = Teacher(**self.teacher_config)
+        runner.logger.info(f'teacher: {type(teacher.model).__name__} from {teacher.checkpoint}')
+        _check_classes(teacher, runner)
+        self._teacher_checksum = teacher.checksum()
+        self.adapter = adapter_type(student, teacher)
+        teacher.to(next(student.parameters()).device)
+        if self.check_teacher:
+            try_teacher(teacher, runner, self.check_teacher)
+        self._handles = [*self.adapter.attach(), *self._join(student)]
+
+    def _check_schedule(self, runner: Runner) -> None:
+        """Raise if the run is over before any term begins."""
+        by_iter = isinstance(runner.train_loop, IterBasedTrainLoop)
+        last = runner.max_iters if by_iter else runner.max_epochs
+        first = min(term.begin for term in self.method.terms)
+        if first > last:
+            raise ValueError(
+                f'the method begins in {"iteration" if by_iter else "epoch"} {first} and the run '
+                f'ends after {last}: nothing would be distilled; lower begin of a term'
+            )
+
+    def after_train(self, runner: Runner) -> None:
+        """Leave the student as it was found, and see that the teacher is what it was."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        if self.adapter.teacher.checksum() != self._teacher_checksum:
+            raise RuntimeError(
+                "the teacher's weights or normalisation statistics changed during training, which "
+                'nothing should do: look for code that trains it or switches it to train mode; the '
+                'student was taught by a moving target'
+            )
+
+    def _join(self, student: nn.Module) -> list:
+        """Hooks on the student's forward; functions, not methods, so that a deep copy of the
+        student copies neither this hook nor the teacher.
+        """
+
+        def before(module: nn.Module, args: tuple, kwargs: dict) -> None:
+            inputs, data_samples, mode = _forward_arguments(*args, **kwargs)
+            if module is student:
+                self.adapter.reset()
+                if mode == 'loss':
+                    self.adapter.prepare(inputs, data_samples)
+
+        def after(module: nn.Module, args: tuple, kwargs: dict, output: Any) -> Any:
+            inputs, data_samples, mode = _forward_arguments(*args, **kwargs)
+            if module is student and mode == 'loss':
+                return self._add_losses(inputs, data_samples, output)
+            return output
+
+        return [
+            student.register_forward_pre_hook(before, with_kwargs=True),
+            student.register_forward_hook(after, with_kwargs=True),
+        ]
+
+    # -- every iteration -----------------------------------------------------
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Tell the schedules where the run is."""
+        by_iter = isinstance(runner.train_loop, IterBasedTrainLoop)
+        self.now = (runner.iter if by_iter else runner.epoch) + 1
+        self.learned.follow_schedule()
+
+    def _add_losses(self, inputs: Any, data_samples: Any, student_losses: dict) -> dict:
+        pairs = self.adapter.pairs(inputs, data_samples)
+        distill_losses = self.method(pairs, self.now)
+        if torch.is_grad_enabled():
+            self._check_graph(pairs, distill_losses)
+        first = self.method.loss_names[0]
+        distill_losses[first] = self.learned.keep_in_graph(distill_losses[first])
+        student_losses = self.method.scale_own(student_losses)
+        for watcher in self.watchers:
+            watcher(DistilledBatch(pairs, student_losses, distill_losses))
+        return {**student_losses, **distill_losses, **self.method.temperatures()}
+
+    def _check_graph(self, pairs: LogitBatch, distill_losses: dict[str, Tensor]) -> None:
+        """Raise if the losses could not teach the student anything."""
+        view = pairs
+        while view is not None:
+            if not view.student.requires_grad:
+                raise RuntimeError(
+                    f'the logits of the student that {type(self.adapter).__name__} has read, '
+                    f'{tuple(view.student.shape)}, need no gradient: nothing would be distilled. '
+                    "Expected those of the student's own loss; the adapter reads another call, or "
+                    'all that makes the logits is frozen'
+                )
+            view = view.second
+        for (name, loss), term in zip(distill_losses.items(), self.method.terms, strict=True):
+            if not loss.requires_grad:
+                raise RuntimeError(
+                    f'{name} of the term {term.name} needs no gradient: nothing would be '
+                    'distilled. Expected a loss that depends on the logits of the student; look '
+                    'for detach() or no_grad in its loss and its student_processors'
+                )
+
+    # -- checkpoints ---------------------------------------------------------
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Keep the student's checkpoint plain, and what the method learned apart."""
+        if self.learned is not None and (saved := self.learned.split_off(checkpoint)):
+            checkpoint.setdefault('sortkd_det', {}).update(saved)
+        make_plain(checkpoint)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Undo :meth:`before_save_checkpoint`."""
+        saved = checkpoint.get('sortkd_det')
+        if not getattr(runner, 'resuming', True):
+            saved = None  # weights for another run, which begins to learn anew
+        if self.learned is not None:
+            self.learned.put_back(checkpoint, saved)
+        restore_history(checkpoint.get('message_hub', {}))
+
+
+def _forward_arguments(
+    inputs: Any, data_samples: Any = None, mode: str = 'tensor', **_: Any
+) -> tuple[Any, Any, str]:
+    """The arguments of every MMEngine model's forward, by position or name."""
+    return inputs, data_samples, mode
+
+
+def _check_classes(teacher: Teacher, runner: Runner) -> None:
+    """Raise unless teacher and data set name the same classes in the same order."""
+    own = classes_of_dataset(runner.train_dataloader.dataset)
+    if own is None or teacher.classes is None:
+        runner.logger.warning(
+            'the checkpoint of the teacher names no classes: only their number is checked'
+        )
+        return
+    check_same_classes(list(own), list(teacher.classes))

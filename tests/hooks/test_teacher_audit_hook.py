@@ -1,0 +1,236 @@
+import math
+
+import pytest
+import torch
+
+from sortkd_det.distill import LogitBatch
+from sortkd_det.functional import sort_logits
+from sortkd_det.hooks import DistilledBatch, TeacherAuditHook
+from sortkd_det.hooks.teacher_audit_hook import class_table, count_hits, gradient_norms, summarise
+
+BACKGROUND = 4
+
+
+def make_pairs(num_rows=60, background=BACKGROUND, with_truth=True):
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = 2 * torch.randn(2, num_rows, 5, generator=generator)
+    labels = torch.randint(5, (num_rows,), generator=generator)
+    teacher[::3].scatter_(1, labels[::3, None], 9.0)  # a teacher that is often right
+    weight = torch.randint(3, (num_rows,), generator=generator) / 2
+    truth = torch.rand(num_rows, generator=generator) < 0.3
+    truth &= labels != BACKGROUND
+    return LogitBatch(
+        student.requires_grad_(),
+        teacher,
+        labels,
+        weight,
+        background,
+        find_ground_truth=(lambda: truth) if with_truth else None,
+    )
+
+
+def samples_of(pairs):
+    """Label, rank of the label, and whether it is a ground-truth box, of each that counts."""
+    num_rows = len(pairs.labels)
+    truth = pairs.find_ground_truth().tolist() if pairs.find_ground_truth else [False] * num_rows
+    for row, label, weight, is_truth in zip(
+        pairs.teacher.tolist(), pairs.labels.tolist(), pairs.weight.tolist(), truth, strict=True
+    ):
+        if weight > 0:
+            yield label, 1 + sum(logit > row[label] for logit in row), is_truth
+
+
+def slow_counts(pairs):
+    counts = [[0.0] * 6 for _ in range(5)]
+    for label, rank, is_truth in samples_of(pairs):
+        for column, number in enumerate((1, rank == 1, rank)):
+            counts[label][column + 3 * is_truth] += number
+    return counts
+
+
+def share(hits):
+    hits = list(hits)
+    return sum(hits) / len(hits)
+
+
+# -- count_hits --------------------------------------------------------------
+
+
+@pytest.mark.parametrize('with_truth', [True, False])
+def test_counts_samples_hits_and_ranks_of_each_class(with_truth):
+    pairs = make_pairs(with_truth=with_truth)
+    counts = count_hits(pairs)
+    assert counts.dtype == torch.float64
+    assert counts.tolist() == slow_counts(pairs)
+    assert counts[:, 3:].any() == with_truth
+
+
+def test_samples_of_weight_zero_are_left_out():
+    pairs = make_pairs()
+    assert (pairs.weight == 0).any()
+    assert count_hits(pairs)[:, [0, 3]].sum() == (pairs.weight > 0).sum()
+    pairs.weight = torch.zeros(60)
+    assert not count_hits(pairs).any()
+
+
+def test_a_label_that_shares_the_maximum_is_a_hit():
+    teacher = torch.tensor([[1.0, 3.0, 3.0, 3.0]])
+    pairs = LogitBatch(teacher, teacher, torch.tensor([2]), torch.ones(1), 3)
+    assert count_hits(pairs)[2].tolist() == [1, 1, 1, 0, 0, 0]
+
+
+def test_no_samples_count_nothing():
+    none = torch.zeros(0, 5)
+    pairs = LogitBatch(none, none, torch.zeros(0, dtype=torch.int64), torch.zeros(0), 4)
+    assert torch.equal(count_hits(pairs), torch.zeros(5, 6, dtype=torch.float64))
+
+
+# -- summarise ---------------------------------------------------------------
+
+
+def test_one_number_answers_each_question():
+    pairs = make_pairs()
+    samples = list(samples_of(pairs))
+    predicted = [(label, rank) for label, rank, is_truth in samples if not is_truth]
+    foreground = [rank for label, rank in predicted if label != BACKGROUND]
+    expected = {
+        'fg_top1': share(rank == 1 for rank in foreground),
+        'fg_rank': share(foreground),
+        'gt_top1': share(rank == 1 for _, rank, is_truth in samples if is_truth),
+        'bg_top1': share(rank == 1 for label, rank in predicted if label == BACKGROUND),
+        'fg_sorted': share(rank > 1 for label, rank, _ in samples if label != BACKGROUND),
+        'sorted': share(rank > 1 for _, rank, _ in samples),
+    }
+    assert summarise(count_hits(pairs), BACKGROUND) == pytest.approx(expected)
+
+
+def test_sorted_is_the_share_of_rows_that_sorting_changes():
+    pairs = make_pairs()
+    pairs.weight = torch.ones(60)
+    changed = (sort_logits(pairs.teacher, pairs.labels) != pairs.teacher).any(1)
+    summary = summarise(count_hits(pairs), BACKGROUND)
+    assert summary['sorted'] == pytest.approx(share(changed.tolist()))
+    foreground = changed[pairs.labels != BACKGROUND]
+    assert summary['fg_sorted'] == pytest.approx(share(foreground.tolist()))
+
+
+def test_without_a_background_class_all_is_foreground():
+    summary = summarise(count_hits(make_pairs(with_truth=False)), None)
+    assert summary.keys() == {'fg_top1', 'fg_rank', 'fg_sorted', 'sorted'}
+    assert summary['fg_sorted'] == summary['sorted']
+
+
+def test_questions_without_samples_are_left_out():
+    assert summarise(torch.zeros(5, 6), BACKGROUND) == {}
+    counts = torch.zeros(5, 6, dtype=torch.float64)
+    counts[BACKGROUND, :3] = torch.tensor([4, 3, 5])
+    assert summarise(counts, BACKGROUND) == {'bg_top1': 0.75, 'sorted': 0.25}
+
+
+# -- class_table -------------------------------------------------------------
+
+
+def cells(table):
+    rows = [line for line in table.splitlines() if line.startswith('|')]
+    return [[cell.strip() for cell in row.strip('|').split('|')] for row in rows]
+
+
+def cell(numbers):
+    numbers = list(numbers)
+    return f'{share(numbers):.3f}' if numbers else '-'
+
+
+def test_the_table_has_a_row_for_each_class_that_was_seen():
+    pairs = make_pairs()
+    pairs.weight = pairs.weight * (pairs.labels != 1)
+    names = ('ace', 'two', 'three', 'four')
+    head, *rows = cells(class_table(count_hits(pairs), BACKGROUND, names))
+    assert head == ['class', 'samples', 'top-1', 'mean rank', 'sorted', 'GT boxes', 'GT top-1']
+    assert [row[0] for row in rows] == ['ace', 'three', 'four', 'background']
+    samples = list(samples_of(pairs))
+    for row, label in zip(rows, (0, 2, 3, BACKGROUND), strict=True):
+        ranks = [rank for other, rank, is_truth in samples if other == label and not is_truth]
+        truth = [rank for other, rank, is_truth in samples if other == label and is_truth]
+        assert row[1:] == [
+            str(len(ranks)),
+            cell(rank == 1 for rank in ranks),
+            cell(ranks),
+            cell(rank > 1 for rank in ranks + truth),
+            str(len(truth)),
+            cell(rank == 1 for rank in truth),
+        ]
+
+
+@pytest.mark.parametrize(('names', 'last'), [(None, '3'), (('a', 'b'), '3'), ('abcde', 'd')])
+def test_classes_without_a_name_are_called_by_their_index(names, last):
+    counts = torch.zeros(5, 6, dtype=torch.float64)
+    counts[3, :3] = 1
+    _, row = cells(class_table(counts, BACKGROUND, names))
+    assert row == [last, '1', '1.000', '1.000', '0.000', '0', '-']
+
+
+def test_without_a_background_class_the_last_class_keeps_its_name():
+    counts = torch.ones(5, 6, dtype=torch.float64)
+    assert cells(class_table(counts, None, 'abcde'))[-1][0] == 'e'
+
+
+# -- gradient_norms ----------------------------------------------------------
+
+
+def test_norms_are_those_of_each_losss_gradient_at_the_students_logits():
+    pairs = make_pairs(num_rows=4)
+    student, teacher, labels = pairs.student, pairs.teacher, pairs.labels
+    divergence = torch.nn.functional.kl_div(
+        student.log_softmax(1), teacher.softmax(1), reduction='batchmean'
+    )
+    own = {
+        'loss_cls': 3 * torch.nn.functional.cross_entropy(student, labels),
+        'loss_bbox': student.sum(),
+        'acc': torch.tensor(50.0),
+    }
+    norms = gradient_norms(DistilledBatch(pairs, own, {'loss_distill': 2 * divergence}))
+
+    def slow_norm(scale, targets):
+        rows = student.detach().double().softmax(1) - targets.double()
+        return scale / 4 * math.sqrt(sum(x * x for row in rows.tolist() for x in row))
+
+    one_hot = torch.nn.functional.one_hot(labels, 5)
+    assert {name: float(norm) for name, norm in norms.items()} == pytest.approx(
+        {
+            'loss_distill': slow_norm(2, teacher.softmax(1)),
+            'loss_cls': slow_norm(3, one_hot),
+        },
+        rel=1e-5,
+    )
+
+
+def test_measuring_norms_leaves_gradients_and_graph_to_the_run():
+    pairs = make_pairs(num_rows=4)
+    loss = (pairs.student**2).sum()
+    gradient_norms(DistilledBatch(pairs, {}, {'loss_distill': loss}))
+    assert pairs.student.grad is None
+    loss.backward()
+    assert torch.equal(pairs.student.grad, 2 * pairs.student.detach())
+
+
+def test_losses_without_a_gradient_at_the_logits_have_no_norm():
+    pairs = make_pairs(num_rows=4)
+    elsewhere = torch.ones(1, requires_grad=True)
+    own = {'loss_cls': [pairs.student.sum()]}  # one a level: not read
+    distill = {'a': torch.tensor(1.0), 'b': elsewhere.sum(), 'c': pairs.student.sum()}
+    assert gradient_norms(DistilledBatch(pairs, own, distill)).keys() == {'c'}
+    pairs.student = pairs.student.detach()
+    assert gradient_norms(DistilledBatch(pairs, {}, {'b': elsewhere.sum()})) == {}
+
+
+# -- arguments ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize('name', ['interval', 'grad_interval'])
+def test_intervals_must_be_whole_numbers_above_zero(name):
+    for value in (0, -5):
+        with pytest.raises(ValueError, match=f'{name} must be at least 1'):
+            TeacherAuditHook(**{name: value})
+    for value in ('50', True, 0.5):
+        with pytest.raises(TypeError, match=f'{name} must be a whole number'):
+            TeacherAuditHook(**{name: value})

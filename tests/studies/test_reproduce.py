@@ -1,0 +1,138 @@
+"""tools/reproduce.py: the plan, the statistics, and a table of runs of seconds."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from sortkd_det.studies.reproduce import (
+    Reproduction,
+    Task,
+    mean_and_deviation,
+    paired_difference,
+    plan,
+    published,
+)
+
+REPO = Path(__file__).parents[2]
+CIFAR = REPO / 'configs/cifar100'
+PAIR = 'resnet32x4-resnet8x4'
+
+
+def test_the_plan_has_seeds_outermost():
+    tasks = plan(CIFAR, [PAIR], ['student', 'kd'], [3, 5])
+    assert [task.name for task in tasks] == [
+        f'{PAIR}/{method}/seed{seed}' for seed in (3, 5) for method in ('student', 'kd')
+    ]
+    assert Task(None, 'kd', 0).name == 'kd/seed0'
+
+
+def test_what_does_not_exist_is_named_before_anything_runs():
+    with pytest.raises(FileNotFoundError, match=r"no method 'kdd' in .*; there are: ctkd, dkd, kd"):
+        plan(CIFAR, [PAIR], ['kdd'], [0])
+    with pytest.raises(ValueError, match=r"--pair must be one of resnet56-resnet20.*got 'a-b'"):
+        plan(CIFAR, ['a-b'], ['kd'], [0])
+    with pytest.raises(ValueError, match='seeds must differ'):
+        plan(CIFAR, [PAIR], ['kd'], [0, 0])
+
+
+def test_every_pair_of_the_table_has_its_published_student():
+    figures = published(REPO / 'configs/published_top1.csv', 'CIFAR-100')
+    assert figures['resnet32x4resnet8x4', 'student'] == '72.50'
+    assert figures['resnet32x4resnet8x4', 'KD'] == '73.33'
+    assert figures['resnet32x4resnet8x4', 'ranking alignment'] == '77.97'
+    from mmengine.config import Config
+
+    pairs = Config.fromfile(CIFAR / '_base_/pairs.py').pairs
+    assert len(pairs) == 11
+    for name in pairs:
+        plain = re.sub(r'[^a-z0-9]', '', name.lower())
+        assert (plain, 'student') in figures, name
+
+
+def test_mean_deviation_and_paired_interval_are_those_of_scipy():
+    rng = np.random.default_rng(0)
+    baseline = dict(enumerate(rng.normal(70, 1, 5)))
+    scores = {seed: value + rng.normal(0.5, 0.3) for seed, value in baseline.items()}
+    values = list(scores.values())
+    assert mean_and_deviation(values) == f'{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f} (5)'
+    assert mean_and_deviation([71.5]) == '71.50 (1)'
+    assert mean_and_deviation([]) == '-'
+    differences = [scores[seed] - baseline[seed] for seed in baseline]
+    low, high = stats.ttest_1samp(differences, 0).confidence_interval()
+    expected = f'{np.mean(differences):+.2f} [{low:+.2f}, {high:+.2f}] (5)'
+    assert paired_difference({**scores, 9: 1.0}, baseline) == expected  # seed 9 has no partner
+    assert paired_difference({0: 1.0}, {0: 2.0}) == '-'
+
+
+def test_results_of_something_else_or_other_options_are_refused(tmp_path):
+    task = Task(None, 'kd', 0)
+    path = tmp_path / 'kd/seed0/result.json'
+    path.parent.mkdir(parents=True)
+    reproduction = Reproduction(CIFAR, tmp_path, REPO)
+    assert reproduction.result(task) is None
+    for text in ('[]', '{', '{"options": {}, "metrics": {}}'):
+        path.write_text(text)
+        with pytest.raises(ValueError, match='holds no result of this tool'):
+            reproduction.result(task)
+    options = {'cfg_options': ['train_cfg.max_epochs=1'], 'data_root': None, 'gpus': 1}
+    path.write_text(json.dumps({'options': options, 'metrics': {'accuracy/top1': 50.0}}))
+    with pytest.raises(ValueError, match=r'other options: found .*max_epochs=1.*expected'):
+        reproduction.result(task)
+    same = Reproduction(CIFAR, tmp_path, REPO, options['cfg_options'])
+    assert same.scores(None, 'kd', [0, 1]) == {0: 50.0}
+
+
+def run_tool(*arguments, code=0):
+    done = subprocess.run(
+        [sys.executable, 'tools/reproduce.py', *map(str, arguments)], cwd=REPO,
+        capture_output=True, text=True, timeout=300, env={**os.environ, 'OMP_NUM_THREADS': '1'},
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_a_table_is_run_once_and_shown_with_differences(make_config, tmp_path):
+    folder = tmp_path / 'tiny'
+    folder.mkdir()
+    for method in ('student', 'kd', 'sortkd'):
+        cfg = make_config(f'cifar100/{method}')
+        for name in ('pairs', 'pair', 'work_dir', 'launcher'):
+            cfg.pop(name)
+        cfg.dump(folder / f'{method}.py')
+    arguments = [
+        folder, '--methods', 'student', 'kd', 'sortkd', '--seeds', 0, 1,
+        '--work-dir', tmp_path / 'work', '--jobs', 2,
+    ]  # fmt: skip
+    assert '6 runs; about' in run_tool(*arguments, '--dry-run', '--num-images', 12)
+    first = run_tool(*arguments, '--part', '1/2')
+    assert first.count(': started') == 3
+    second = run_tool(*arguments)
+    assert second.count(': started') == 3  # the other half
+    runs = json.loads((tmp_path / 'work/results.json').read_text())['runs']
+    assert len(runs) == 6
+    for run in runs.values():
+        assert 0 <= run['metrics']['accuracy/top1'] <= 100
+        assert f'randomness.seed={run["seed"]}' in run['command']
+    assert re.search(r'sortkd .* ± .*\(2\).*to kd: [+-]\d', second)
+    assert run_tool(*arguments).count(': started') == 0
+    (tmp_path / 'work/kd/seed0').rename(tmp_path / 'away')
+    assert run_tool(*arguments).count(': started') == 1
+
+
+def test_a_run_that_fails_is_named_with_its_log(make_config, tmp_path):
+    folder = tmp_path / 'tiny'
+    folder.mkdir()
+    cfg = make_config('cifar100/kd')
+    cfg.custom_hooks[0].teacher.checkpoint = 'nowhere.pth'
+    for name in ('pairs', 'pair', 'work_dir', 'launcher'):
+        cfg.pop(name)
+    cfg.dump(folder / 'kd.py')
+    output = run_tool(folder, '--methods', 'kd', '--work-dir', tmp_path / 'work', code=1)
+    assert re.search(r'kd/seed0 failed \(exit code 1\), see .*output\.log.*nowhere\.pth', output)
