@@ -39,8 +39,9 @@ class ClassificationLoss(nn.Module):
 class Classifier(BaseModel):
     """A network from images to one logit a class, as a model that MMEngine's runner trains.
 
-    Its state dict is the network's own, without a prefix. A subclass builds its
-    layers under the names of the published checkpoints and writes :meth:`logits`.
+    Its state dict is the network's own, without a prefix. A subclass makes its
+    layers under the names of the published checkpoints in :meth:`build` and writes
+    :meth:`logits`.
 
     Args:
         num_classes: C ≥ 2.
@@ -48,6 +49,7 @@ class Classifier(BaseModel):
             the device and does nothing else.
         init_cfg: as in MMEngine, for weights from a file; None: the network's own
             initialisation.
+        **architecture: what :meth:`build` takes.
 
     Attributes:
         num_classes: C.
@@ -65,10 +67,15 @@ class Classifier(BaseModel):
         num_classes: int,
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | None = None,
+        **architecture: Any,
     ) -> None:
         super().__init__(data_preprocessor, init_cfg)
         self.num_classes = check_whole('num_classes', num_classes, minimum=2)
         self.loss_cls = ClassificationLoss()
+        self.build(**architecture)
+
+    def build(self) -> None:
+        """Make the layers, and draw their weights; a subclass's may take an architecture."""
 
     def logits(self, images: Tensor) -> Tensor:
         """The network itself: (N, 3, H, W), floating, to (N, C)."""

@@ -40,13 +40,7 @@ class MobileNetV1(Classifier):
         num_classes, data_preprocessor, init_cfg: as in :class:`Classifier`.
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        data_preprocessor: dict | nn.Module | None = None,
-        init_cfg: dict | None = None,
-    ) -> None:
-        super().__init__(num_classes, data_preprocessor, init_cfg)
+    def build(self) -> None:
         in_channels = 32
         layers = [nn.Sequential(*_conv_bn_relu(3, in_channels, 3, stride=2))]
         for channels, stride in _LAYERS:
@@ -54,7 +48,7 @@ class MobileNetV1(Classifier):
             layers.append(nn.Sequential(*depthwise, *_conv_bn_relu(in_channels, channels, 1)))
             in_channels = channels
         self.model = nn.Sequential(*layers)
-        self.fc = nn.Linear(in_channels, num_classes)
+        self.fc = nn.Linear(in_channels, self.num_classes)
 
     def logits(self, images: Tensor) -> Tensor:
         return self.fc(global_average(self.model(images)))

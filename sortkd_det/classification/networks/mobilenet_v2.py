@@ -106,22 +106,17 @@ class MobileNetV2(Classifier):
         num_classes, data_preprocessor, init_cfg: as in :class:`Classifier`.
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        data_preprocessor: dict | nn.Module | None = None,
-        init_cfg: dict | None = None,
-    ) -> None:
-        super().__init__(num_classes, data_preprocessor, init_cfg)
+    def build(self) -> None:
         stages = _stages(32, (1, 2, 2, 2, 1, 2, 1), nested=True)
         self.features = nn.Sequential(
             _conv_bn(3, 32, 3, 2, activation=nn.ReLU6),
             *(block for stage in stages for block in stage),
             _conv_bn(_STAGES[-1][1], _LAST_CHANNELS, activation=nn.ReLU6),
         )
-        self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(_LAST_CHANNELS, num_classes))
+        last = nn.Linear(_LAST_CHANNELS, self.num_classes)
+        self.classifier = nn.Sequential(nn.Dropout(0.2), last)
         initialize_convolutions(self)
-        initialize_linear(self.classifier[1])
+        initialize_linear(last)
 
     def logits(self, images: Tensor) -> Tensor:
         return self.classifier(global_average(self.features(images)))
@@ -137,18 +132,12 @@ class HalfMobileNetV2(Classifier):
         num_classes, data_preprocessor, init_cfg: as in :class:`Classifier`.
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        data_preprocessor: dict | nn.Module | None = None,
-        init_cfg: dict | None = None,
-    ) -> None:
-        super().__init__(num_classes, data_preprocessor, init_cfg)
+    def build(self) -> None:
         self.conv1 = _conv_bn(3, 16, 3, 2, activation=nn.ReLU)
         stages = _stages(16, (1, 1, 2, 2, 1, 2, 1), width_factor=0.5, activation=nn.ReLU)
         self.blocks = nn.Sequential(*(nn.Sequential(*stage) for stage in stages))
         self.conv2 = _conv_bn(_STAGES[-1][1] // 2, _LAST_CHANNELS, activation=nn.ReLU)
-        self.classifier = nn.Sequential(nn.Linear(_LAST_CHANNELS, num_classes))
+        self.classifier = nn.Sequential(nn.Linear(_LAST_CHANNELS, self.num_classes))
         initialize_convolutions(self)
         initialize_linear(self.classifier[0])
 
@@ -166,13 +155,7 @@ class TinyMobileNetV2(Classifier):
         num_classes, data_preprocessor, init_cfg: as in :class:`Classifier`.
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        data_preprocessor: dict | nn.Module | None = None,
-        init_cfg: dict | None = None,
-    ) -> None:
-        super().__init__(num_classes, data_preprocessor, init_cfg)
+    def build(self) -> None:
         self.pre = nn.Sequential(nn.Conv2d(3, 32, 1, padding=1), nn.BatchNorm2d(32), nn.ReLU6(True))
         stages = _stages(32, (1, 2, 2, 2, 1, 1, 1), name='residual', bias=True)
         for number, blocks in enumerate(stages, start=1):
@@ -180,7 +163,7 @@ class TinyMobileNetV2(Classifier):
                 f'stage{number}', blocks[0] if len(blocks) == 1 else nn.Sequential(*blocks)
             )
         self.conv1 = _conv_bn(_STAGES[-1][1], _LAST_CHANNELS, bias=True, activation=nn.ReLU6)
-        self.conv2 = nn.Conv2d(_LAST_CHANNELS, num_classes, 1)
+        self.conv2 = nn.Conv2d(_LAST_CHANNELS, self.num_classes, 1)
 
     def logits(self, images: Tensor) -> Tensor:
         features = self.pre(images)

@@ -99,11 +99,8 @@ class ResNet(Classifier):
         head: name of the last layer.
     """
 
-    def __init__(
+    def build(
         self,
-        num_classes: int,
-        data_preprocessor: dict | nn.Module | None = None,
-        init_cfg: dict | None = None,
         *,
         blocks: Sequence[int],
         widths: Sequence[int],
@@ -112,7 +109,6 @@ class ResNet(Classifier):
         projection: str = 'downsample',
         head: str = 'fc',
     ) -> None:
-        super().__init__(num_classes, data_preprocessor, init_cfg)
         block = Bottleneck if bottleneck else BasicBlock
         self.head = head
         self.conv1 = _conv(3, widths[0], 7, 2) if imagenet_stem else _conv(3, widths[0], 3)
@@ -127,7 +123,7 @@ class ResNet(Classifier):
                 block(out_channels, width, 1, projection) for _ in range(blocks[stage - 1] - 1)
             ]
             self.add_module(f'layer{stage}', nn.Sequential(*layers))
-        self.add_module(head, nn.Linear(channels[-1], num_classes))
+        self.add_module(head, nn.Linear(channels[-1], self.num_classes))
         initialize_convolutions(self)
 
     def logits(self, images: Tensor) -> Tensor:

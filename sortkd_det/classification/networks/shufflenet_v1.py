@@ -59,13 +59,7 @@ class ShuffleNetV1(Classifier):
         num_classes, data_preprocessor, init_cfg: as in :class:`Classifier`.
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        data_preprocessor: dict | nn.Module | None = None,
-        init_cfg: dict | None = None,
-    ) -> None:
-        super().__init__(num_classes, data_preprocessor, init_cfg)
+    def build(self) -> None:
         in_channels = _STEM_CHANNELS
         self.conv1 = nn.Conv2d(3, in_channels, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(in_channels)
@@ -77,7 +71,7 @@ class ShuffleNetV1(Classifier):
             stages.append(nn.Sequential(first, *rest))
             in_channels = channels
         self.layer1, self.layer2, self.layer3 = stages
-        self.linear = nn.Linear(in_channels, num_classes)
+        self.linear = nn.Linear(in_channels, self.num_classes)
 
     def logits(self, images: Tensor) -> Tensor:
         features = F.relu(self.bn1(self.conv1(images)), inplace=True)

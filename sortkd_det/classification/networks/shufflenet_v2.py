@@ -79,13 +79,7 @@ class ShuffleNetV2(Classifier):
         num_classes, data_preprocessor, init_cfg: as in :class:`Classifier`.
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        data_preprocessor: dict | nn.Module | None = None,
-        init_cfg: dict | None = None,
-    ) -> None:
-        super().__init__(num_classes, data_preprocessor, init_cfg)
+    def build(self) -> None:
         in_channels = _STEM_CHANNELS
         self.conv1, self.bn1 = _conv(3, in_channels), nn.BatchNorm2d(in_channels)
         stages = []
@@ -95,7 +89,7 @@ class ShuffleNetV2(Classifier):
             in_channels = channels
         self.layer1, self.layer2, self.layer3 = stages
         self.conv2, self.bn2 = _conv(in_channels, _LAST_CHANNELS), nn.BatchNorm2d(_LAST_CHANNELS)
-        self.linear = nn.Linear(_LAST_CHANNELS, num_classes)
+        self.linear = nn.Linear(_LAST_CHANNELS, self.num_classes)
 
     def logits(self, images: Tensor) -> Tensor:
         features = F.relu(self.bn1(self.conv1(images)), inplace=True)

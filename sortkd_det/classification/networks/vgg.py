@@ -28,15 +28,11 @@ class VGG(Classifier):
 
     smallest_side = 8
 
-    def __init__(
+    def build(
         self,
-        num_classes: int,
-        data_preprocessor: dict | nn.Module | None = None,
-        init_cfg: dict | None = None,
         *,
         convolutions: Sequence[int],
     ) -> None:
-        super().__init__(num_classes, data_preprocessor, init_cfg)
         widths = pairwise((3, *_WIDTHS))
         for number, (in_channels, width) in enumerate(widths):
             layers = []
@@ -47,7 +43,7 @@ class VGG(Classifier):
                     nn.ReLU(inplace=True),
                 ]
             self.add_module(f'block{number}', nn.Sequential(*layers))
-        self.classifier = nn.Linear(_WIDTHS[-1], num_classes)
+        self.classifier = nn.Linear(_WIDTHS[-1], self.num_classes)
         initialize_convolutions(self)
         initialize_linear(self.classifier)
 

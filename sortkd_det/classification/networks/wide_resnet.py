@@ -67,16 +67,12 @@ class WideResNet(Classifier):
         widen_factor: multiple of the widths 16, 32 and 64.
     """
 
-    def __init__(
+    def build(
         self,
-        num_classes: int,
-        data_preprocessor: dict | nn.Module | None = None,
-        init_cfg: dict | None = None,
         *,
         depth: int,
         widen_factor: int,
     ) -> None:
-        super().__init__(num_classes, data_preprocessor, init_cfg)
         num_blocks = (depth - 4) // 6
         widths = [widen_factor * width for width in (16, 32, 64)]
         self.conv1 = _conv3x3(3, 16)
@@ -84,7 +80,7 @@ class WideResNet(Classifier):
         self.block2 = _Stage(num_blocks, widths[0], widths[1], 2)
         self.block3 = _Stage(num_blocks, widths[1], widths[2], 2)
         self.bn1 = nn.BatchNorm2d(widths[2])
-        self.fc = nn.Linear(widths[2], num_classes)
+        self.fc = nn.Linear(widths[2], self.num_classes)
         initialize_convolutions(self)
         nn.init.zeros_(self.fc.bias)
 
