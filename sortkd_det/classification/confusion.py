@@ -10,7 +10,7 @@ _MOST_NUMBERS = 20  # classes up to which the cells carry their numbers
 
 
 def draw_confusion(counts: np.ndarray, names: Sequence[str], path: Path) -> Path:
-    """Draw who is taken for whom.
+    """Draw a confusion matrix.
 
     Args:
         counts: (C, C) whole numbers: rows are labels, columns predictions.

@@ -58,7 +58,7 @@ class Accuracy(BaseMetric):
             self.results.extend(zip(*(column.cpu().tolist() for column in columns), strict=True))
 
     def compute_metrics(self, results: list[tuple[int, int, int, int]]) -> dict[str, float]:
-        """The shares; an image that was padded in on several processes counts once."""
+        """Compute the shares; an image that several processes have seen counts once."""
         table = np.array(list({row[0]: row for row in results}.values()))
         labels, predictions, ranks = table[:, 1], table[:, 2], table[:, 3]
         metrics = {f'top{k}': float(100 * (ranks < k).mean()) for k in self.topk}

@@ -69,7 +69,7 @@ class ImagePreprocessor(BaseDataPreprocessor):
     # torch.compile would compile it again in each epoch, which is a number here.
     @torch.compiler.disable
     def forward(self, data: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
-        """The arguments of the classifier's forward.
+        """Return the arguments of the classifier's forward.
 
         Args:
             data: ``inputs`` (B, C, H, W) uint8, and ``labels`` (B,), ``indices`` (B,), ``epoch``.

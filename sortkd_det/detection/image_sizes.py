@@ -23,7 +23,7 @@ def image_sizes(
         formats: Pillow's names of those that are taken; None: all that it knows.
 
     Raises:
-        ValueError: it is no image.
+        ValueError: the file is not an image.
     """
     try:
         with warnings.catch_warnings():

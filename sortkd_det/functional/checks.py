@@ -47,7 +47,7 @@ def check_logits(logits: Tensor, name: str = 'logits') -> None:
 
     Raises:
         TypeError: not a tensor, or not of a floating dtype.
-        ValueError: another number of dimensions, or fewer than two classes.
+        ValueError: the logits do not have two dimensions, or have fewer than two classes.
     """
     if not isinstance(logits, Tensor):
         raise TypeError(f'{name} must be a Tensor, got {type(logits).__name__}')
@@ -110,7 +110,7 @@ def check_pair(student: Tensor, target: Tensor) -> None:
     """Raise unless ``student`` and ``target`` are logits of the same samples.
 
     Raises:
-        TypeError, ValueError: as :func:`check_logits`, or shapes that differ.
+        TypeError, ValueError: as :func:`check_logits`, or the shapes differ.
     """
     check_logits(student, 'student')
     check_logits(target, 'target')
@@ -125,7 +125,7 @@ def check_weight(weight: Tensor | None, num_rows: int) -> None:
     """Raise unless ``weight`` is None or of shape (num_rows,).
 
     Raises:
-        ValueError: another shape.
+        ValueError: the weight has another shape.
     """
     if weight is not None and weight.shape != (num_rows,):
         raise ValueError(
@@ -152,7 +152,7 @@ def check_choice(name: str, value: str, choices: Sequence[str]) -> str:
     """Return ``value`` if it is one of ``choices``.
 
     Raises:
-        ValueError: it is none of them.
+        ValueError: ``value`` is none of ``choices``.
     """
     if value not in choices:
         raise ValueError(f'{name} must be one of {", ".join(map(repr, choices))}, got {value!r}')

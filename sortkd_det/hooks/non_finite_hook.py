@@ -34,7 +34,7 @@ class NonFiniteHook(Hook):
             to what they were before it, and count.
 
     Raises:
-        ValueError: another action.
+        ValueError: ``action`` is neither ``'stop'`` nor ``'skip'``.
         FloatingPointError: names the losses or parameters, the iteration and the images.
     """
 
@@ -49,7 +49,7 @@ class NonFiniteHook(Hook):
         self._left_out = False
 
     def before_train(self, runner: Runner) -> None:
-        """Listen to the student's losses and to the optimizer."""
+        """Register the hooks on the student's losses and on the optimizer."""
         self._runner = runner
         student = student_of(runner)
         self._names = {parameter: name for name, parameter in student.named_parameters()}
@@ -72,14 +72,14 @@ class NonFiniteHook(Hook):
         ]
 
     def after_train(self, runner: Runner) -> None:
-        """Say how many steps were left out."""
+        """Log how many steps were left out."""
         for handle in self._handles:
             handle.remove()
         if skipped := runner.message_hub.runtime_info.get(SKIPPED):
             runner.logger.warning(f'{skipped} steps were left out: their numbers were not finite')
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Note the batch, and the buffers as they are before a step's first."""
+        """Keep the batch, and the buffers as they are before the first iteration of a step."""
         if not is_accumulating(runner):
             self._group, self._left_out = [], False
             for kept, buffer in zip(self._kept, self._buffers, strict=True):
@@ -89,7 +89,7 @@ class NonFiniteHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
     ) -> None:
-        """Look at the losses of a step that the gradient scaler may have left out."""
+        """Check the losses of a step that the gradient scaler may have left out."""
         if self._scaled and not self._left_out and not is_accumulating(runner):
             losses = [loss for iteration in self._group for _, loss in iteration.losses]
             if losses and self._are_wrong(losses):

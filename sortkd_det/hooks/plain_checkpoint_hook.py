@@ -19,11 +19,11 @@ class PlainCheckpointHook(Hook):
     priority = 'VERY_LOW'
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Turn objects into lists and numbers."""
+        """Turn the checkpoint's objects into lists and numbers."""
         make_plain(checkpoint)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Turn them back."""
+        """Turn lists and numbers back into the objects that MMEngine expects."""
         restore_history(checkpoint.get('message_hub', {}))
 
 

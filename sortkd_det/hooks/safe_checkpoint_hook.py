@@ -25,7 +25,7 @@ class SafeCheckpointHook(CheckpointHook):
     _lost: OSError | None = None  # why the newest checkpoint could not be written
 
     def before_train(self, runner: Runner) -> None:
-        """Take up the record of a resumed run."""
+        """Take over the record of a resumed run's checkpoints."""
         super().before_train(runner)
         name = Path(runner.message_hub.runtime_info.get('last_ckpt', '')).name
         path = self.file_backend.join_path(self.out_dir, name)
@@ -36,7 +36,7 @@ class SafeCheckpointHook(CheckpointHook):
                 left.unlink(missing_ok=True)
 
     def after_train(self, runner: Runner) -> None:
-        """Publish, where that is asked for.
+        """Publish the best checkpoint if the config asks for that.
 
         Raises:
             OSError: the last checkpoint of the run could not be written.

@@ -20,7 +20,7 @@ class ShareBuffersHook(Hook):
     priority = 'VERY_LOW'
 
     def before_val_epoch(self, runner: Runner) -> None:
-        """Take over the first process's buffers."""
+        """Copy the first process's buffers to all others."""
         if get_world_size() > 1:
             for buffer in runner.model.buffers():
                 broadcast(buffer)

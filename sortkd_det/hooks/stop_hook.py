@@ -42,7 +42,7 @@ class StopHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
     ) -> None:
-        """Leave, if that was asked."""
+        """Leave the run if it was told to stop."""
         if is_accumulating(runner):
             return
         group = max(getattr(each, '_accumulative_counts', 1) for each in wrappers_of(runner))
@@ -50,7 +50,7 @@ class StopHook(Hook):
             self._leave(runner, runner.iter + 1)
 
     def before_val_epoch(self, runner: Runner) -> None:
-        """Learn how long the shortest validation among the processes is."""
+        """Find the length of the shortest validation among the processes."""
         if get_world_size() > 1:
             length = tensor(len(runner.val_dataloader), device=device_of(runner))
             all_reduce(length, op='min')
@@ -63,7 +63,7 @@ class StopHook(Hook):
         data_batch: Any = None,
         outputs: Sequence | None = None,
     ) -> None:
-        """Leave, if that was asked; a resumed run validates anew."""
+        """Leave the run if it was told to stop; a resumed run validates anew."""
         if get_world_size() > 1 and batch_idx >= self._shared_val_iters:
             return
         if self._all_agree(runner, batch_idx + 1, self.interval):

@@ -146,7 +146,7 @@ def last_state(work_dir: Path) -> dict[str, Any]:
     """What a run ended with: weights, optimizer, schedules, what the method learned, best score.
 
     Raises:
-        FileNotFoundError: it left no checkpoint.
+        FileNotFoundError: the run left no checkpoint.
     """
     path = newest_checkpoint(str(work_dir))
     if path is None:

@@ -42,7 +42,7 @@ def draw_sorting(
         caption: a line about the sample.
 
     Raises:
-        ValueError: another number of names than of classes, or a label out of
+        ValueError: the numbers of names and of classes differ, or a label is out of
             range.
     """
     if len(classes) != len(logits):

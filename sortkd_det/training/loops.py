@@ -26,7 +26,7 @@ class _Repeatable:
     """
 
     def run_iter(self, *args: Any, **kwargs: Any) -> None:
-        """One iteration, after seeding."""
+        """Run one iteration, after seeding the generators."""
         seed_generators(self.runner.seed, self._iter, get_rank())
         super().run_iter(*args, **kwargs)
 
@@ -59,7 +59,7 @@ class EpochLoop(_Repeatable, EpochBasedTrainLoop):
     _done = 0  # batches of the epoch that a resumed run has seen
 
     def run(self) -> Any:
-        """Train; returns the model."""
+        """Train, and return the model."""
         done = self._batches_done
         self._count_to_the_end(done)
         self.runner.call_hook('before_train')
@@ -111,12 +111,12 @@ class EpochLoop(_Repeatable, EpochBasedTrainLoop):
             )
 
     def run_iter(self, idx: int, data_batch: Any) -> None:
-        """One iteration, after seeding."""
+        """Run one iteration, after seeding the generators."""
         self.runner.message_hub.update_info(PROGRESS, (idx + 1, len(self.dataloader)))
         super().run_iter(idx, data_batch)
 
     def run_epoch(self) -> None:
-        """Iterate over an epoch, or what is left of it."""
+        """Run an epoch, or what is left of it."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         self._batches.start, self._batches.passes = self._done, self._epoch
@@ -165,7 +165,7 @@ class IterLoop(_Repeatable, IterBasedTrainLoop):
         return 0, self._iter
 
     def run(self) -> Any:
-        """Train; returns the model."""
+        """Train, and return the model."""
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
         self._validate_if_due(self._iter, self._max_iters)

@@ -55,7 +55,7 @@ class ResumableRunner(Runner):
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> 'ResumableRunner':
-        """The runner of a config.
+        """Build the runner of a config.
 
         A run to be resumed gets the seed of its checkpoint: of ``load_from``, if there is
         one. Otherwise, and always with ``resume='auto'``, the newest whole checkpoint
@@ -89,13 +89,13 @@ class ResumableRunner(Runner):
         return super().from_cfg(cfg)
 
     def set_randomness(self, *args: Any, **kwargs: Any) -> None:
-        """Seed; with ``deterministic`` also what cuBLAS wants before its first call."""
+        """Seed the generators; with ``deterministic`` set what cuBLAS wants before it starts."""
         if kwargs.get('deterministic'):
             os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
         super().set_randomness(*args, **kwargs)
 
     def build_train_loop(self, loop: Any) -> Any:
-        """Build the loop; MMEngine's own two become ours."""
+        """Build the training loop; MMEngine's own two are replaced by ours."""
         if isinstance(loop, Mapping) and isinstance(self._train_dataloader, Mapping):
             loop = dict(loop)
             by_epoch = loop.pop('by_epoch', None)
@@ -116,14 +116,14 @@ class ResumableRunner(Runner):
         return loader
 
     def build_evaluator(self, evaluator: Any) -> Evaluator:
-        """Build the evaluator; what its metrics read of COCO's annotations becomes evaluable."""
+        """Build the evaluator, and mend what its metrics have read of COCO's annotations."""
         evaluator = super().build_evaluator(evaluator)
         for metric in evaluator.metrics:
             mend_ground_truth(metric)
         return evaluator
 
     def register_default_hooks(self, hooks: dict | None = None) -> None:
-        """Register the default hooks; MMEngine's checkpoint hook becomes ours."""
+        """Register the default hooks; MMEngine's checkpoint hook is replaced by ours."""
         hooks = dict(hooks or {})
         hook = hooks.get('checkpoint', dict(type='CheckpointHook', interval=1))
         kind = _class_of(hook.get('type'), MMENGINE_HOOKS) if isinstance(hook, Mapping) else None
@@ -157,7 +157,7 @@ class ResumableRunner(Runner):
         resume_param_scheduler: bool = True,
         map_location: Any = 'default',
     ) -> None:
-        """Take a run up from a checkpoint; arguments of MMEngine's ``Runner.resume``.
+        """Take a run up from a checkpoint; takes the arguments of MMEngine's ``Runner.resume``.
 
         Where its schedules are not those of this config, they go on as in a run of this config.
 
@@ -186,7 +186,7 @@ class ResumableRunner(Runner):
             self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
 
     def load_checkpoint(self, *args: Any, **kwargs: Any) -> dict:
-        """Load; arguments of MMEngine's ``Runner.load_checkpoint``."""
+        """Load a checkpoint; takes the arguments of MMEngine's ``Runner.load_checkpoint``."""
         checkpoint = super().load_checkpoint(*args, **kwargs)
         self._saved_schedulers = checkpoint.get('param_schedulers')
         return checkpoint
@@ -202,7 +202,7 @@ class ResumableRunner(Runner):
         Args: those of MMEngine's ``Runner.save_checkpoint``.
 
         Raises:
-            OSError: it could not be written; what was under that name before is untouched.
+            OSError: The checkpoint could not be written; an older file of that name is untouched.
         """
         if not is_main_process():
             return

@@ -160,7 +160,7 @@ class _Optimizer:
                         scheduler.step()
 
     def settings_now(self) -> dict[str, Any]:
-        """The settings of the first group."""
+        """Return the settings of the optimizer's first group."""
         return self.wrapper.param_groups[0]
 
 

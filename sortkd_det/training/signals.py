@@ -69,17 +69,17 @@ class _Fork:
         self.masks = threading.local()
 
     def before(self) -> None:
-        """Block, where a run listens."""
+        """Block the signal in the parent while a run listens."""
         listens = isinstance(signal.getsignal(signal.SIGTERM), _Listener)
         self.masks.value = _block() if listens else None
 
     def in_parent(self) -> None:
-        """Unblock."""
+        """Unblock the signal in the parent."""
         if self.masks.value is not None:
             signal.pthread_sigmask(signal.SIG_SETMASK, self.masks.value)
 
     def in_child(self) -> None:
-        """Put the handler back that there was before, and unblock."""
+        """Put the former handler back in the child, and unblock the signal."""
         if self.masks.value is not None:
             signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM).previous)
             signal.pthread_sigmask(signal.SIG_SETMASK, self.masks.value)
@@ -114,7 +114,7 @@ class _Worker(ForkProcess):
     """A process that SIGTERM does not reach before it has a handler of its own."""
 
     def start(self) -> None:
-        """Fork, with the signal blocked here meanwhile, and there from the start."""
+        """Fork with the signal blocked: here until it is done, in the child from its start."""
         mask = _block()
         try:
             super().start()

@@ -27,7 +27,7 @@ def unordered_operators(model: nn.Module) -> list[str]:
 
 
 def warn_if_not_repeatable(model: nn.Module, device: torch.device, logger: logging.Logger) -> None:
-    """Say it, before a run that was asked to be deterministic and cannot be.
+    """Warn before a run that was asked to be deterministic and cannot be.
 
     Args:
         model: that is trained.

@@ -131,7 +131,7 @@ def share(tensor: Tensor) -> Tensor:
     """Move a tensor's storage to shared memory, in place.
 
     Raises:
-        RuntimeError: there is not enough of it; the message says how much is needed.
+        RuntimeError: there is too little shared memory; the message says how much is needed.
     """
     try:
         return tensor.share_memory_()

@@ -147,9 +147,9 @@ class CIFAR(ClassificationDataset):
             each file. False for sets of one's own in these formats.
 
     Raises:
-        FileNotFoundError: nothing there, or a file is missing; the message says
+        FileNotFoundError: the folder or a file is missing; the message says
             where to get it.
-        ValueError: another name or split; a file that is damaged, cut off,
+        ValueError: an unknown name or split; a file that is damaged, cut off,
             absurdly large or not the published one, that holds anything but
             arrays and plain types, or labels outside of the classes.
     """

@@ -30,7 +30,7 @@ def decode_image(path: str | Path) -> np.ndarray:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is none of these formats, is damaged or cut off, has more
+        ValueError: the file has none of these formats, is damaged or cut off, has more
             than 2²⁷ pixels or 256 MiB, or so many scans (of a JPEG) that decoding
             it would take minutes; the message names it.
     """

@@ -20,7 +20,7 @@ class ClassificationLoss(nn.Module):
     """Cross-entropy, mean over rows; a module, so that hooks see logits and labels pass by."""
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The loss of a batch, computed in float32 at least, under autocast too.
+        """Return the loss of a batch, computed in float32 at least, under autocast too.
 
         Args:
             logits: (N, C).
@@ -87,7 +87,7 @@ class Classifier(BaseModel):
         data_samples: Mapping[str, Any] | None = None,
         mode: str = 'tensor',
     ) -> Tensor | dict[str, Tensor] | list[dict[str, Any]]:
-        """Logits, losses or predictions of a batch.
+        """Return logits, losses or predictions of a batch.
 
         Args:
             inputs: (N, 3, H, W), floating, normalised; for ``'loss'`` also a list of

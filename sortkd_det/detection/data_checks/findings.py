@@ -45,7 +45,7 @@ class Finding:
 
     @property
     def message(self) -> str:
-        """All of it, in one line."""
+        """The file and the finding, in one line."""
         subject = self.file if self.count is None else f'{self.file}:'
         first = f'; the first is {self.first}' if self.first else ''
         return f'{subject} {self.sentence}{first}; {self.cure}'
@@ -122,7 +122,7 @@ class Report:
         """Raise the first error.
 
         Raises:
-            FileNotFoundError, ValueError: there is one; the message counts the others.
+            FileNotFoundError, ValueError: the first error; its message counts the others.
         """
         errors = self.errors
         if errors:

@@ -28,22 +28,22 @@ class Part:
 
     @cached_property
     def root(self) -> str:
-        """The data root, or nothing."""
+        """The data root, or an empty text."""
         return self.config.get('data_root') or ''
 
     @cached_property
     def path(self) -> str:
-        """Of the annotation file."""
+        """The path of the annotation file."""
         return os.path.join(self.root, self.config.get('ann_file') or '')
 
     @cached_property
     def folder(self) -> str:
-        """Of the images."""
+        """The folder of the images."""
         return os.path.join(self.root, (self.config.get('data_prefix') or {}).get('img') or '')
 
     @property
     def is_training(self) -> bool:
-        """Whether it is trained on."""
+        """Whether the data set is trained on."""
         return self.loader == 'train_dataloader'
 
     @cached_property
@@ -56,13 +56,13 @@ class Part:
 
     @property
     def is_labelled(self) -> bool:
-        """Whether it is meant to have annotations."""
+        """Whether the data set is meant to have annotations."""
         unlabelled = (self.config.get('filter_cfg') or {}).get('filter_empty_gt') is False
         return self.is_training and not unlabelled
 
     @property
     def indices(self) -> int | Sequence[int] | None:
-        """The images that it is cut down to."""
+        """The indices of the images that the data set is cut down to."""
         return self.config.get('indices')
 
 

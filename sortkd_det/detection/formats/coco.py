@@ -137,7 +137,7 @@ def check_classes(classes: Iterable[str], source: str) -> list[str]:
     """The names of the classes.
 
     Raises:
-        ValueError: there is none, or one is there twice.
+        ValueError: there is no class, or one is named twice.
     """
     classes = list(classes)
     twice = [name for name, times in Counter(classes).items() if times > 1]

@@ -101,12 +101,12 @@ class StepSettings:
         return self.path.is_file()
 
     def keep(self) -> None:
-        """Note that the step begins."""
+        """Write the settings that the step begins with."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_json(self.path, self.settings)
 
     def conflict(self) -> str | None:
-        """What speaks against going on in this folder; None: nothing."""
+        """Why the step cannot go on in this folder, or None if it can."""
         folder = self.path.parent
         if not self.begun:
             foreign = (folder / 'last_checkpoint').exists()
@@ -136,7 +136,7 @@ def hold(folder: Path) -> Iterator[int]:
         A file descriptor; a child that inherits it holds the folder as long as it lives.
 
     Raises:
-        DemoError: another process holds it.
+        DemoError: another process holds the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / '.lock', 'w') as lock:
