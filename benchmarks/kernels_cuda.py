@@ -17,7 +17,7 @@ from report import Table, installed, verdict, write_record
 from sort import Case, make_case, sort_published
 from torch import Tensor
 
-from sortkd_det.functional import divergence_loss, soft_rank, sort_logits
+from sortkd_det.functional import Sort, soft_rank, sort_logits
 from sortkd_det.losses import DKDLoss, KDLoss
 
 # Bytes of all input sets of a case: more than any L2 holds.
@@ -107,7 +107,7 @@ def check(student: Tensor, target: Tensor, labels: Tensor) -> None:
     """Raise unless sort and loss on the device are those of the CPU."""
     expected = sort_logits(target.cpu(), labels.cpu())
     assert torch.equal(sort_logits(target, labels).cpu(), expected)
-    loss = KDLoss()(student, target, labels, sort=True)
+    loss = KDLoss()(student, target, labels, rewrite=Sort())
     (gradient,) = torch.autograd.grad(loss, student)
     leaf = student.detach().cpu().double().requires_grad_()
     reference = KDLoss()(leaf, expected.double(), labels.cpu())
@@ -121,7 +121,7 @@ def step(loss: Callable, sort: bool) -> Callable[[Tensor, Tensor, Tensor], None]
     """Forward and backward of a loss on one input set."""
 
     def run(student: Tensor, target: Tensor, labels: Tensor) -> None:
-        value = loss(student, target, labels, sort=sort)
+        value = loss(student, target, labels, rewrite=Sort() if sort else None)
         torch.autograd.grad(value, student)
 
     return run
@@ -129,7 +129,8 @@ def step(loss: Callable, sort: bool) -> Callable[[Tensor, Tensor, Tensor], None]
 
 def bernoulli(student: Tensor, target: Tensor, labels: Tensor) -> None:
     """Forward and backward of sort + KD of a sigmoid head."""
-    torch.autograd.grad(divergence_loss(student, target, labels, 'bernoulli', sort=True), student)
+    loss = KDLoss()(student, target, labels, rewrite=Sort(), activation='sigmoid')
+    torch.autograd.grad(loss, student)
 
 
 def measure(target: Target, dtype: torch.dtype, blocks: int) -> list[str]:

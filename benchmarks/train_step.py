@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -311,11 +311,11 @@ def time_parts(run: Run, step: float, repeats: int = 20) -> Table:
     hook.watchers.append(caught.append)
     run.step(0)
     hook.watchers.remove(caught.append)
-    pairs = caught[0].pairs
-    pairs.student = pairs.student.detach().requires_grad_()
+    batch = caught[0].logits
+    batch = replace(batch, student=batch.student.detach().requires_grad_())
 
     def forward() -> Tensor:
-        return sum(hook.method(pairs, hook.now).values())
+        return sum(hook.method(batch, hook.now).values())
 
     losses = iter([forward() for _ in range(repeats)])
     seen = run.seen
@@ -324,7 +324,7 @@ def time_parts(run: Run, step: float, repeats: int = 20) -> Table:
             seen.inputs, run.model, seen.data_samples
         ),
         'processors': lambda: [
-            term.process(term.processors, pairs.teacher, pairs) for term in hook.method.terms
+            term.process(term.processors, batch.teacher, batch) for term in hook.method.terms
         ],
         'terms (processors, weights, loss)': forward,
         "backward to the student's logits": lambda: next(losses).backward(),
@@ -337,8 +337,8 @@ def time_parts(run: Run, step: float, repeats: int = 20) -> Table:
             term_share += seconds / step
     result = verdict(term_share < _MAX_TERM_SHARE)
     rows.append(['terms and backward', '', f'{term_share:.4%}', f'< {_MAX_TERM_SHARE:.0%}', result])
-    shape = ' × '.join(map(str, pairs.teacher.shape))
-    wrong = (pairs.teacher.argmax(1) != pairs.labels).float().mean()
+    shape = ' × '.join(map(str, batch.teacher.shape))
+    wrong = (batch.teacher.argmax(1) != batch.labels).float().mean()
     return Table(
         f'Parts of distillation: {shape} logits, {wrong:.0%} of the rows sorted',
         ['part', 'median, ms', 'share of the step', 'target', 'result'],

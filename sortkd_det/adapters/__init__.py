@@ -4,8 +4,17 @@ Importing this room registers the adapters of this package. MMDetection is
 imported when a detector is met, and not before.
 """
 
-from .adapter import Adapter, find_adapter
+from .adapter import Adapter, build_adapter, count_classes, find_adapter
 from .classifier_adapter import ClassifierAdapter
+from .detector_adapter import DetectorAdapter
 from .roi_head_adapter import RoIHeadAdapter
 
-__all__ = ['Adapter', 'ClassifierAdapter', 'RoIHeadAdapter', 'find_adapter']
+__all__ = [
+    'Adapter',
+    'ClassifierAdapter',
+    'DetectorAdapter',
+    'RoIHeadAdapter',
+    'build_adapter',
+    'count_classes',
+    'find_adapter',
+]

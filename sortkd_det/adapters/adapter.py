@@ -1,47 +1,53 @@
 """The seam between the hook and families of heads."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from sortkd_det.distill import LogitBatch, Teacher
-from sortkd_det.registry import ADAPTERS
+from sortkd_det.registry import ADAPTERS, SCOPE, build
 
 
 class Adapter(ABC):
     """Knows one family of heads: where logits and labels pass by, what the teacher must run.
 
+    A subclass may take options after the two models; they come from
+    ``DistillHook(adapter=dict(type=…, …))``.
+
     Args:
         student: the model that is trained.
         teacher: its teacher.
+
+    Attributes:
+        activation: what both heads make of their logits, ``'softmax'`` or ``'sigmoid'``;
+            known when the adapter is built.
 
     Raises:
         ValueError: student and teacher do not fit; the message names the difference.
     """
 
+    activation: str
+
     def __init__(self, student: nn.Module, teacher: Teacher) -> None:
         self.student = student
         self.teacher = teacher
 
-    @staticmethod
-    def check_num_classes(student: int, teacher: int) -> None:
-        """Raise unless both have as many classes.
-
-        Raises:
-            ValueError: they have not.
-        """
-        if student != teacher:
-            raise ValueError(
-                f'teacher and student differ in their number of classes: {teacher} and '
-                f'{student}; expected the same classes in the same order'
-            )
-
     @classmethod
     @abstractmethod
-    def accepts(cls, model: nn.Module) -> bool:
-        """Whether ``model`` belongs to the family."""
+    def accepts(cls, student: nn.Module, teacher: nn.Module) -> bool:
+        """Whether the heads of ``student`` and of the model ``teacher`` are of the family."""
+
+    @classmethod
+    def count_classes(cls, model: nn.Module) -> dict[str, int]:
+        """How many classes the heads of ``model`` tell apart, by the name of the attribute.
+
+        Every run asks for it, also one without distillation. Empty: the model is of another
+        family, or does not tell.
+        """
+        return {}
 
     @abstractmethod
     def attach(self) -> list[RemovableHandle]:
@@ -63,35 +69,105 @@ class Adapter(ABC):
         """
 
     @abstractmethod
-    def pairs(self, inputs: Any, data_samples: Any) -> LogitBatch:
+    def batch(self, inputs: Any, data_samples: Any) -> LogitBatch:
         """Run the teacher and pair its logits with those that passed by.
+
+        Called in each iteration, on every process: where there is nothing to pair, the
+        batch has no rows.
 
         Args:
             inputs: what the student's forward was given, preprocessed for it.
             data_samples: its samples.
         """
 
+    @staticmethod
+    def watch(module: nn.Module, look: Callable[..., None]) -> RemovableHandle:
+        """Have ``look`` called with the arguments of each call of ``module``, before it runs.
 
-def find_adapter(model: nn.Module) -> type[Adapter]:
-    """The registered adapter that accepts ``model``.
+        A deep copy of the module (that of an average of weights) keeps the hook and reports
+        nothing.
+        """
+
+        def see(called: nn.Module, args: tuple, kwargs: dict) -> None:
+            if called is module:
+                look(*args, **kwargs)
+
+        return module.register_forward_pre_hook(see, with_kwargs=True)
+
+    @staticmethod
+    def check_num_classes(student: int, teacher: int) -> None:
+        """Raise unless both have as many classes.
+
+        Raises:
+            ValueError: they have not.
+        """
+        if student != teacher:
+            raise ValueError(
+                f'teacher and student differ in their number of classes: {teacher} and '
+                f'{student}; expected the same classes in the same order'
+            )
+
+
+def build_adapter(config: Mapping | str | None, student: nn.Module, teacher: Teacher) -> Adapter:
+    """The adapter that a config names, with its options; None: the one that accepts both models.
 
     Raises:
-        ValueError: none does.
+        KeyError, TypeError: an adapter that is not registered, or options that it does not take.
+        ValueError: the models do not fit it, or none accepts them.
     """
-    ADAPTERS.import_from_location()
-    for adapter in ADAPTERS.module_dict.values():
-        if adapter.accepts(model):
+    models = {'student': student, 'teacher': teacher}
+    if config is None:
+        return find_adapter(student, teacher.model)(**models)
+    config = {'type': config} if isinstance(config, str) else config
+    return build(ADAPTERS, {**config, **models}, 'adapter')
+
+
+def find_adapter(student: nn.Module, teacher: nn.Module) -> type[Adapter]:
+    """The first adapter that accepts student and teacher.
+
+    Those registered outside of this package are asked first; each group in the
+    order of registration.
+
+    Raises:
+        ValueError: no registered adapter accepts them.
+    """
+    adapters = _adapters()
+    for adapter in adapters:
+        if adapter.accepts(student, teacher):
             return adapter
-    known = ', '.join(sorted(ADAPTERS.module_dict)) or 'none'
-    head = next(
-        (
-            f'{name}={type(part).__name__}'
-            for name, part in model.named_children()
-            if 'head' in name and name != 'rpn_head'
-        ),
-        'no head',
-    )
+    known = ', '.join(adapter.__name__ for adapter in adapters) or 'none'
     raise ValueError(
-        f'no adapter knows how to read the logits of {type(model).__name__} ({head}); '
-        f'registered adapters: {known}'
+        f'no adapter knows how to read the logits of both the teacher, {_describe(teacher)}, and '
+        f'the student, {_describe(student)}; registered adapters, in the order they were asked: '
+        f'{known}. Choose models that one of them reads, or write an adapter for these '
+        '(docs/extending.md)'
     )
+
+
+def count_classes(model: nn.Module) -> dict[str, int]:
+    """How many classes a model tells apart, as the first adapter that knows its family counts.
+
+    Returns:
+        The numbers by the names of the model's attributes; empty where no adapter knows it.
+    """
+    counts = (adapter.count_classes(model) for adapter in _adapters())
+    return next((found for found in counts if found), {})
+
+
+def _adapters() -> list[type[Adapter]]:
+    """All registered adapters, those of the user first."""
+    ADAPTERS.import_from_location()
+    return sorted(
+        dict.fromkeys(ADAPTERS.module_dict.values()),
+        key=lambda adapter: adapter.__module__.split('.')[0] == SCOPE,
+    )
+
+
+def _describe(model: nn.Module) -> str:
+    """A model and its head, for an error."""
+    heads = [
+        f'{name}={type(part).__name__}'
+        for name, part in model.named_children()
+        if 'head' in name and name != 'rpn_head'
+    ]
+    return f'{type(model).__name__} ({heads[0] if heads else "no head"})'

@@ -22,34 +22,35 @@ class ClassifierAdapter(Adapter):
         teacher: likewise, with as many classes.
 
     Raises:
-        ValueError: the teacher is something else, or numbers of classes differ.
+        ValueError: a model of another kind, or numbers of classes that differ.
     """
+
+    activation = 'softmax'
 
     def __init__(self, student: nn.Module, teacher: Teacher) -> None:
         super().__init__(student, teacher)
-        if not isinstance(teacher.model, Classifier):
-            raise ValueError(
-                f'the student is a classifier and the teacher a {type(teacher.model).__name__}; '
-                'expected a classifier of sortkd_det.classification'
-            )
+        for who, model in (('student', student), ('teacher', teacher.model)):
+            if not isinstance(model, Classifier):
+                raise ValueError(
+                    f'ClassifierAdapter reads the classifiers of sortkd_det.classification, and '
+                    f'the {who} is a {type(model).__name__}'
+                )
         self.check_num_classes(student.num_classes, teacher.model.num_classes)
-        self._statistics = _differing_statistics(student, teacher.model)
         self.reset()
 
     @classmethod
-    def accepts(cls, model: nn.Module) -> bool:
-        """Whether ``model`` is one of this package's classifiers."""
-        return isinstance(model, Classifier)
+    def accepts(cls, student: nn.Module, teacher: nn.Module) -> bool:
+        """Whether both are classifiers of this package."""
+        return isinstance(student, Classifier) and isinstance(teacher, Classifier)
+
+    @classmethod
+    def count_classes(cls, model: nn.Module) -> dict[str, int]:
+        """The classes of a classifier of this package."""
+        return {'num_classes': model.num_classes} if isinstance(model, Classifier) else {}
 
     def attach(self) -> list[RemovableHandle]:
         """Register the hook on the student's classification loss."""
-        loss_cls = self.student.loss_cls
-
-        def see_logits(module: nn.Module, args: tuple) -> None:
-            if module is loss_cls:
-                self._seen.append(args[:2])
-
-        return [loss_cls.register_forward_pre_hook(see_logits)]
+        return [self.watch(self.student.loss_cls, lambda *args: self._seen.append(args[:2]))]
 
     def reset(self) -> None:
         """Forget the last batch."""
@@ -64,11 +65,13 @@ class ClassifierAdapter(Adapter):
         """
         views = inputs if isinstance(inputs, list | tuple) else [inputs]
         self._teacher_logits = [
-            self.teacher.start('forward', self._for_teacher(images), mode='tensor')
+            self.teacher.start(
+                'forward', self.teacher.convert_inputs(images, self.student), mode='tensor'
+            )
             for images in views
         ]
 
-    def pairs(self, inputs: Tensor | list[Tensor], data_samples: Any) -> LogitBatch:
+    def batch(self, inputs: Tensor | list[Tensor], data_samples: Any) -> LogitBatch:
         """The logits of both, of each view.
 
         Args:
@@ -76,7 +79,7 @@ class ClassifierAdapter(Adapter):
             data_samples: likewise.
 
         Returns:
-            Pairs of N rows; the second view, if there is one, in ``second``.
+            N rows; the second view, if there is one, in ``second``.
 
         Raises:
             ValueError: the student did not call its ``loss_cls`` once for each view.
@@ -91,26 +94,14 @@ class ClassifierAdapter(Adapter):
         taught = self.teacher.finish(self._teacher_logits)
         seen = zip(reversed(taught), reversed(self._seen), strict=True)
         for teacher_logits, (logits, labels) in seen:
-            weight = logits.new_ones(len(logits), dtype=torch.float32)
-            second = LogitBatch(logits, teacher_logits, labels, weight, second=second)
+            second = LogitBatch(
+                student=logits,
+                teacher=teacher_logits,
+                labels=labels,
+                weight=logits.new_ones(len(logits), dtype=torch.float32),
+                activation=self.activation,
+                background=None,
+                second=second,
+            )
         self.reset()
         return second
-
-    def _for_teacher(self, images: Tensor) -> Tensor:
-        """The images, normalised by the teacher's mean and standard deviation."""
-        if self._statistics is None:
-            return images
-        mean, std, own_mean, own_std = (
-            statistic.to(images.device)[:, None, None] for statistic in self._statistics
-        )
-        return (images * std + mean - own_mean) / own_std
-
-
-def _differing_statistics(student: nn.Module, teacher: nn.Module) -> list[Tensor] | None:
-    """Mean and deviation of both, or None where there is nothing to convert."""
-    preprocessors = (student.data_preprocessor, teacher.data_preprocessor)
-    if not all(hasattr(preprocessor, 'mean') for preprocessor in preprocessors):
-        return None
-    statistics = [getattr(p, name).cpu() for p in preprocessors for name in ('mean', 'std')]
-    same = torch.equal(statistics[0], statistics[2]) and torch.equal(statistics[1], statistics[3])
-    return None if same else statistics

@@ -11,11 +11,11 @@ from torch.utils.hooks import RemovableHandle
 from sortkd_det.distill import LogitBatch, Teacher
 from sortkd_det.registry import ADAPTERS
 
-from .adapter import Adapter
+from .detector_adapter import DetectorAdapter
 
 
 @ADAPTERS.register_module()
-class RoIHeadAdapter(Adapter):
+class RoIHeadAdapter(DetectorAdapter):
     """Both heads are read on the student's sampled RoIs, background included.
 
     The student's logits, labels, weights and RoIs pass by on their way into the
@@ -34,59 +34,70 @@ class RoIHeadAdapter(Adapter):
             numbers of classes that differ, or a model without normalisation.
     """
 
+    activation = 'softmax'
+
     def __init__(self, student: nn.Module, teacher: Teacher) -> None:
-        super().__init__(student, teacher)
         self.head = _checked_head(student, 'student')
-        self.teacher_head = _checked_head(teacher.model, 'teacher')
+        teacher_head = _checked_head(teacher.model, 'teacher')
         self.num_classes = self.head.bbox_head.num_classes
-        self.check_num_classes(self.num_classes, self.teacher_head.bbox_head.num_classes)
-        teacher.check_preprocessors(student)
-        self.reset()
+        self.check_num_classes(self.num_classes, teacher_head.bbox_head.num_classes)
+        super().__init__(student, teacher)
 
     @classmethod
-    def accepts(cls, model: nn.Module) -> bool:
-        """Whether ``model`` has an RoI head that classifies boxes; kinds that this adapter
-        cannot read are refused by name when it is built.
+    def accepts(cls, student: nn.Module, teacher: nn.Module) -> bool:
+        """Whether both have RoI heads that classify boxes; kinds that this adapter cannot
+        read are refused by name when it is built.
         """
-        return hasattr(getattr(model, 'roi_head', None), 'bbox_head')
+        return all(_box_heads(model) for model in (student, teacher))
+
+    @classmethod
+    def count_classes(cls, model: nn.Module) -> dict[str, int]:
+        """The classes of the box head, of a cascade those of each stage."""
+        return {
+            f'{name}.num_classes': head.num_classes
+            for name, head in _box_heads(model).items()
+            if isinstance(getattr(head, 'num_classes', None), int)
+        }
+
+    @staticmethod
+    def classify(model: nn.Module, features: Sequence[Tensor], rois: Tensor) -> Tensor:
+        """What the box head of a two-stage detector says of boxes.
+
+        Args:
+            model: the detector.
+            features: the levels of its neck, each (B, C, H, W).
+            rois: (N, 5), image index and x1, y1, x2, y2 in pixels of the input.
+
+        Returns:
+            (N, C + 1) logits; background is C.
+        """
+        return model.roi_head._bbox_forward(features, rois)['cls_score']
 
     def attach(self) -> list[RemovableHandle]:
         """Register the hooks on the student's RoI extractor and classification loss."""
-        extractor, loss_cls = self.head.bbox_roi_extractor, self.head.bbox_head.loss_cls
 
-        def see_rois(module: nn.Module, args: tuple, kwargs: dict) -> None:
-            if module is extractor:
-                self._rois = args[1] if len(args) > 1 else kwargs['rois']
+        def see_rois(feats: Any, rois: Tensor, *_: Any, **__: Any) -> None:
+            self._rois = rois
 
-        def see_logits(module: nn.Module, args: tuple, kwargs: dict) -> None:
-            if module is loss_cls and torch.is_grad_enabled() == self._with_graph:
+        def see_logits(*args: Any, **kwargs: Any) -> None:
+            if torch.is_grad_enabled() == self._with_graph:
                 call = _read_loss_call(self._rois, *args, **kwargs)
                 if call is not None:
                     self._calls.append(call)
 
         return [
-            extractor.register_forward_pre_hook(see_rois, with_kwargs=True),
-            loss_cls.register_forward_pre_hook(see_logits, with_kwargs=True),
+            self.watch(self.head.bbox_roi_extractor, see_rois),
+            self.watch(self.head.bbox_head.loss_cls, see_logits),
         ]
 
     def reset(self) -> None:
         """Forget the last batch."""
-        self._rois = self._features = None
+        super().reset()
+        self._rois = None
         self._calls: list[_LossCall] = []
         self._with_graph = torch.is_grad_enabled()
 
-    def prepare(self, inputs: Tensor, data_samples: Sequence) -> None:
-        """Run the teacher's backbone and neck.
-
-        Args:
-            inputs: (B, 3, H, W), the student's preprocessed images.
-            data_samples: B samples with ``img_shape``.
-        """
-        with torch.no_grad():
-            images = self.teacher.convert_inputs(inputs, self.student, data_samples)
-        self._features = self.teacher.start('extract_feat', images)
-
-    def pairs(self, inputs: Tensor, data_samples: Sequence) -> LogitBatch:
+    def batch(self, inputs: Tensor, data_samples: Sequence) -> LogitBatch:
         """Run the teacher's head on the student's RoIs.
 
         Args:
@@ -94,32 +105,35 @@ class RoIHeadAdapter(Adapter):
             data_samples: B samples with ``gt_instances``.
 
         Returns:
-            Pairs of N = all sampled RoIs and C + 1 columns; background is C.
+            N = all sampled RoIs and C + 1 columns; background is C.
 
         Raises:
             ValueError: the head did not call its ``loss_cls`` once, on a row per RoI.
         """
         if not self._calls and self._rois is not None and len(self._rois) == 0:
-            empty = inputs.new_zeros(0, self.num_classes + 1)
-            labels = torch.zeros(0, dtype=torch.int64, device=inputs.device)
-            logits = empty.clone().requires_grad_()
-            return LogitBatch(logits, empty, labels, inputs.new_zeros(0), self.num_classes)
-        call = self._training_call()
-        features = self.teacher.finish(self._features)
-        if self.teacher.dtype is not None:  # mmcv's RoIAlign has no bfloat16, on the CPU no float16
-            features = tuple(level.float() for level in features)
-        with torch.no_grad(), self.teacher.precision(call.rois.device):
-            teacher_logits = self.teacher_head._bbox_forward(features, call.rois)['cls_score']
-        pairs = LogitBatch(
+            call = _no_rois(inputs, self.num_classes + 1)
+            teacher_logits = call.logits.detach()
+        else:
+            call = self._training_call()
+            teacher_logits = self._teacher_logits(call.rois)
+        batch = LogitBatch(
             student=call.logits,
             teacher=teacher_logits,
             labels=call.labels,
             weight=call.weight,
+            activation=self.activation,
             background=self.num_classes,
             find_ground_truth=lambda: _are_ground_truth(call.rois, data_samples),
         )
         self.reset()
-        return pairs
+        return batch
+
+    def _teacher_logits(self, rois: Tensor) -> Tensor:
+        features = self.teacher_features()
+        if self.teacher.dtype is not None:  # mmcv's RoIAlign has no bfloat16, on the CPU no float16
+            features = tuple(level.float() for level in features)
+        with torch.no_grad(), self.teacher.precision(rois.device):
+            return self.classify(self.teacher.model, features, rois)
 
     def _training_call(self) -> '_LossCall':
         """The one call of ``loss_cls`` that trains the student."""
@@ -158,6 +172,13 @@ class _LossCall:
     weight: Tensor
 
 
+def _no_rois(inputs: Tensor, num_columns: int) -> _LossCall:
+    """What a head that was given no RoIs would have been trained on."""
+    logits = inputs.new_zeros(0, num_columns).requires_grad_()
+    labels = torch.zeros(0, dtype=torch.int64, device=inputs.device)
+    return _LossCall(inputs.new_zeros(0, 5), logits, labels, inputs.new_zeros(0))
+
+
 def _read_loss_call(
     rois: Tensor | None,
     cls_score: Tensor,
@@ -175,6 +196,14 @@ def _read_loss_call(
         return None
     weight = cls_score.new_ones(len(cls_score)) if weight is None else weight
     return _LossCall(rois, cls_score, label, weight)
+
+
+def _box_heads(model: nn.Module) -> dict[str, nn.Module]:
+    """The box heads of a two-stage detector by their names; a cascade has several."""
+    head = getattr(getattr(model, 'roi_head', None), 'bbox_head', None)
+    if isinstance(head, nn.ModuleList):
+        return {f'roi_head.bbox_head[{stage}]': each for stage, each in enumerate(head)}
+    return {} if head is None else {'roi_head.bbox_head': head}
 
 
 def _checked_head(model: nn.Module, who: str) -> Any:

@@ -1,34 +1,134 @@
 """What an adapter hands over: the logits of the same samples from both models."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
 
+import torch
 from torch import Tensor
 
+from sortkd_det.functional import ACTIVATIONS, check_choice, check_labels, check_pair, check_weight
 
-@dataclass
+DIVISORS = ('rows', 'positives')
+
+
+@dataclass(frozen=True, eq=False)
 class LogitBatch:
-    """Student and teacher logits of one batch.
+    """Student and teacher logits of one batch; checked when it is made.
+
+    A row that is to teach nothing has weight 0; its label plays no part, but is one
+    of those that are allowed.
 
     Attributes:
         student: (N, C) logits, with the student's graph.
         teacher: (N, C) logits of the same samples, without a graph.
-        labels: (N,) int64 in [0, C); ``background`` among them.
-        weight: (N,) weight that the head gives each sample in its own loss.
-        background: the label that means "no object", or None where there is none.
-        activation: what the head makes of its logits: ``'softmax'``.
+        labels: (N,) int64 in [0, C), or ``background`` where that is no column.
+        weight: (N,) floating, the weight of each row; 0: the row counts nowhere.
+        activation: what the head makes of its logits: ``'softmax'``, one distribution
+            over the columns, or ``'sigmoid'``, a chance for each column by itself.
+        background: the label that means "no object": a column of softmax heads; C in
+            sigmoid heads, which have no column for it; None where there is none
+            (classifiers).
+        divisor: what the sum of the rows' losses is divided by: the number of ``'rows'``
+            that count or that of the ``'positives'`` among them.
+        sources: the tensors that the student's own loss reads, where they are others than
+            ``student`` (maps whose rows were gathered); empty: ``student`` itself.
         find_ground_truth: yields (N,) bool, True where a sample is not predicted
             but a ground-truth box that the sampler added; None where that
             cannot happen.
         second: the same samples in a second, strongly augmented view; None where
             the data gives one view.
+
+    Raises:
+        TypeError, ValueError: an attribute that does not fit the others; the message says
+            which. Whether labels are in range is looked at on the CPU, on CUDA in debug
+            mode only.
     """
 
     student: Tensor
     teacher: Tensor
     labels: Tensor
     weight: Tensor
-    background: int | None = None
-    activation: str = 'softmax'
+    _: KW_ONLY
+    activation: str
+    background: int | None
+    divisor: str = 'rows'
+    sources: Sequence[Tensor] = ()
     find_ground_truth: Callable[[], Tensor] | None = None
     second: 'LogitBatch | None' = None
+
+    def __post_init__(self) -> None:
+        check_choice('activation', self.activation, ACTIVATIONS)
+        check_choice('divisor', self.divisor, DIVISORS)
+        least = 1 if self.activation == 'sigmoid' else 2  # columns
+        check_pair(self.student, self.teacher, 'teacher', least)
+        if self.teacher.requires_grad:
+            raise ValueError(
+                'the logits of the teacher need a gradient; expected a teacher that runs under '
+                'torch.no_grad()'
+            )
+        self._check_background()
+        check_labels(self.student, self.labels, self.label_without_column, least)
+        check_weight(self.weight, len(self.student))
+        if not self.weight.is_floating_point():
+            raise TypeError(f'weight must be of a floating dtype, got {self.weight.dtype}')
+        if self.second is not None and self.second.activation != self.activation:
+            raise ValueError(
+                f'the second view has activation={self.second.activation!r} and the first '
+                f'{self.activation!r}; expected the same'
+            )
+
+    def _check_background(self) -> None:
+        num_columns = self.student.shape[1]
+        sigmoid = self.activation == 'sigmoid'
+        allowed = (num_columns,) if sigmoid else range(num_columns)
+        if self.background is not None and self.background not in allowed:
+            expected = (
+                f'{num_columns}, the number of classes, as a sigmoid head has no column for it'
+                if sigmoid
+                else f'a column of the softmax, in 0…{num_columns - 1}'
+            )
+            raise ValueError(
+                f'background is {self.background!r} and the logits have {num_columns} columns '
+                f'with activation={self.activation!r}; expected {expected}, or None'
+            )
+
+    @property
+    def label_without_column(self) -> int | None:
+        """The label whose rows have nothing to put on top: background of sigmoid heads."""
+        return self.background if self.activation == 'sigmoid' else None
+
+    @property
+    def background_column(self) -> int | None:
+        """The column of background, which softmax heads of detectors have."""
+        return self.background if self.activation == 'softmax' else None
+
+    @property
+    def is_positive(self) -> Tensor:
+        """(N,) bool: rows of an object; all rows where there is no background."""
+        if self.background is None:
+            return torch.ones_like(self.labels, dtype=torch.bool)
+        return self.labels != self.background
+
+    def teacher_confidence(self) -> Tensor:
+        """The teacher's largest probability in each row, (N,), in float32."""
+        logits = self.teacher.float()
+        if self.activation == 'softmax':
+            return logits.softmax(1).amax(1)
+        return logits.amax(1).sigmoid()
+
+    def as_softmax(self) -> 'LogitBatch':
+        """The logits of a sigmoid head, read as one softmax over the classes.
+
+        Rows of background, which is none of these classes, count no more.
+        """
+        if self.activation == 'softmax':
+            return self
+        positive = self.is_positive
+        return replace(
+            self,
+            labels=self.labels * positive,
+            weight=self.weight * positive,
+            activation='softmax',
+            background=None,
+            second=None if self.second is None else self.second.as_softmax(),
+        )

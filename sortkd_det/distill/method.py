@@ -39,10 +39,15 @@ class Method(nn.Module):
             return ['loss_distill']
         return [f'loss_distill_{index}' for index in range(len(self.terms))]
 
-    def forward(self, pairs: LogitBatch, now: int) -> dict[str, Tensor]:
+    def check(self, activation: str) -> None:
+        """Raise unless every term can teach heads of this activation, as :meth:`Term.check`."""
+        for term in self.terms:
+            term.check(activation)
+
+    def forward(self, batch: LogitBatch, now: int) -> dict[str, Tensor]:
         """The loss of each term at epoch (iteration) ``now``, counted from 1."""
         return {
-            name: term(pairs, now) for name, term in zip(self.loss_names, self.terms, strict=True)
+            name: term(batch, now) for name, term in zip(self.loss_names, self.terms, strict=True)
         }
 
     def temperatures(self) -> dict[str, Tensor]:

@@ -165,44 +165,53 @@ class Teacher:
                     f'the numbers that it was trained with: {_EXAMPLE}'
                 )
 
-    def convert_inputs(self, inputs: Tensor, student: nn.Module, data_samples: Sequence) -> Tensor:
+    def convert_inputs(
+        self, inputs: Tensor, student: nn.Module, data_samples: Sequence | None = None
+    ) -> Tensor:
         """The student's preprocessed images, as the teacher's own preprocessing makes them.
 
         Args:
-            inputs: (B, 3, H, W), normalised and padded for the student.
+            inputs: (B, 3, H, W), normalised (and padded) for the student.
             student: the model whose ``data_preprocessor`` did that.
             data_samples: B samples; ``img_shape`` (height, width) bounds each
-                image within its padding.
+                image within its padding. None: images without padding.
 
         Returns:
             (B, 3, H', W'), padded to a multiple of the teacher's divisor;
             ``inputs`` itself where both preprocess alike.
         """
         own, other = self.model.data_preprocessor, student.data_preprocessor
-        own_mean, own_std = _statistics(own, inputs)
-        mean, std = _statistics(other, inputs)
-        flip = own._channel_conversion != other._channel_conversion
-        if self._compared is not other:  # once: the host waits for the device
-            self._compared = other
-            self._same = torch.equal(mean, own_mean) and torch.equal(std, own_std)
-        same_values = not flip and self._same
+        converted = inputs
+        if not self._normalises_like(other):
+            converted = _renormalise(inputs, other, own)
+        if data_samples is None:
+            return converted
         divisor = own.pad_size_divisor
         padding = (0, -inputs.shape[-1] % divisor, 0, -inputs.shape[-2] % divisor)
-        if same_values and not any(padding) and own.pad_value == other.pad_value:
-            return inputs
-        if not same_values:
-            inputs = inputs * std + mean
-            if flip:
-                inputs = inputs.flip(1)
-            inputs = (inputs - own_mean) / own_std
-        else:
-            inputs = inputs.clone()
-        inputs = F.pad(inputs, padding, value=own.pad_value)
-        for image, sample in zip(inputs, data_samples, strict=True):
+        if converted is inputs:
+            if not any(padding) and own.pad_value == other.pad_value:
+                return inputs
+            converted = inputs.clone()
+        converted = F.pad(converted, padding, value=own.pad_value)
+        for image, sample in zip(converted, data_samples, strict=True):
             height, width = sample.img_shape[:2]
             image[:, height:] = own.pad_value
             image[:, :, width:] = own.pad_value
-        return inputs
+        return converted
+
+    def _normalises_like(self, other: nn.Module) -> bool:
+        """Whether the student's preprocessor has the statistics and channels of the teacher's;
+        also where one of them does not tell.
+        """
+        if self._compared is not other:  # once: the host waits for the device
+            own = self.model.data_preprocessor
+            statistics = [_statistics(each) for each in (own, other)]
+            self._same = None in statistics or (
+                _flips(own) == _flips(other)
+                and all(map(torch.equal, *([x.cpu() for x in each] for each in statistics)))
+            )
+            self._compared = other
+        return self._same
 
 
 def _read_config(config: str | Mapping, cfg_options: Mapping | None) -> Config:
@@ -268,8 +277,29 @@ def _check_switch(name: str, value: bool) -> bool:
     return value
 
 
-def _statistics(preprocessor: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation per channel, as normalisation applies them."""
-    if getattr(preprocessor, '_enable_normalize', False):
-        return preprocessor.mean.to(inputs.device), preprocessor.std.to(inputs.device)
-    return inputs.new_zeros(3, 1, 1), inputs.new_ones(3, 1, 1)
+def _renormalise(inputs: Tensor, by: nn.Module, wanted: nn.Module) -> Tensor:
+    """Images that the preprocessor ``by`` has normalised, as ``wanted`` would have."""
+    (mean, std), (wanted_mean, wanted_std) = (
+        [statistic.to(inputs.device) for statistic in _statistics(each)] for each in (by, wanted)
+    )
+    pixels = inputs * std + mean
+    if _flips(by) != _flips(wanted):
+        pixels = pixels.flip(1)
+    return (pixels - wanted_mean) / wanted_std
+
+
+def _statistics(preprocessor: nn.Module) -> tuple[Tensor, Tensor] | None:
+    """Mean and standard deviation per channel, (3, 1, 1), as normalisation applies them.
+
+    None where the preprocessor does not tell what it does to images.
+    """
+    if getattr(preprocessor, '_enable_normalize', hasattr(preprocessor, 'mean')):
+        return preprocessor.mean.view(-1, 1, 1), preprocessor.std.view(-1, 1, 1)
+    if isinstance(preprocessor, ImgDataPreprocessor):
+        return torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
+    return None
+
+
+def _flips(preprocessor: nn.Module) -> bool:
+    """Whether the preprocessor turns RGB into BGR or back."""
+    return getattr(preprocessor, '_channel_conversion', False)

@@ -1,32 +1,40 @@
 """A term: one summand of a method."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
-from mmengine.dist import all_reduce, get_world_size
+from mmengine.registry import Registry
 from torch import Tensor, nn
 
-from sortkd_det.functional import (
-    check_choice,
-    check_finite,
-    check_positive,
-    check_quantile,
-    check_whole,
-    nan_quantile,
-)
+from sortkd_det.functional import ACTIVATIONS, check_choice, check_finite
 from sortkd_det.losses import LogitLoss
-from sortkd_det.processors import SortLogits
+from sortkd_det.processors import operation_of
 from sortkd_det.registry import LOGIT_PROCESSORS, MODELS, build
 
 from .logit_batch import LogitBatch
+from .rows import RowChoice
+from .schedule import Schedule
 
-ROWS = ('all', 'foreground')
 VIEWS = ('first', 'second', 'all')
+_MISFITS = {
+    'sigmoid': (
+        '{part}, in the term {term}, is made for one softmax over all columns, and the head of '
+        'this student makes a sigmoid for each class; made for that are {fitting}. '
+        "activation='softmax' in the term reads the logits as one softmax, on rows of objects. A "
+        "part of your own says that it fits by activations = ('softmax', 'sigmoid') in its class"
+    ),
+    'softmax': (
+        '{part}, in the term {term}, is made for a sigmoid for each class, and the head of this '
+        'student makes one softmax over all columns; made for that are {fitting}'
+    ),
+}
 
 
 class Term(nn.Module):
     """One loss between processed logits, over some rows, on a schedule.
+
+    The arguments are the keys of a term in a config, flat, so that a config changes one
+    by one line; here they are kept in a :class:`RowChoice` and a :class:`Schedule`.
 
     Args:
         loss: config of a registered loss.
@@ -35,7 +43,8 @@ class Term(nn.Module):
         processors: configs of the processors of the target, applied in order.
         student_processors: those of the student's side.
         loss_rows: which rows count in the loss: ``'all'`` or ``'foreground'``.
-        sort_rows: which rows the processors that need labels rewrite.
+        sort_rows: which rows the processors that need labels rewrite; never those whose
+            label is no column (background of sigmoid heads).
         views: of which view of the data the loss is: ``'first'``, ``'second'``
             (an error where there is none), or ``'all'``: the sum over those
             that there are.
@@ -49,6 +58,8 @@ class Term(nn.Module):
         end: last epoch (iteration) of the term; None: to the end of the run.
         warmup: the term's weight grows linearly over this many epochs
             (iterations) from ``begin`` on; 0: at full weight from the start.
+        activation: ``'softmax'`` reads the logits of a sigmoid head as one softmax over
+            its classes, on rows of objects; None: as the head reads them.
         name: what logs call it; by default its loss's type.
 
     Raises:
@@ -71,6 +82,7 @@ class Term(nn.Module):
         begin: int = 1,
         end: int | None = None,
         warmup: int = 0,
+        activation: str | None = None,
         name: str | None = None,
     ) -> None:
         super().__init__()
@@ -78,21 +90,38 @@ class Term(nn.Module):
         self.target = check_choice('target', target, ('teacher', 'student'))
         self.processors = _build_processors(processors, 'processors')
         self.student_processors = _build_processors(student_processors, 'student_processors')
-        self.loss_rows = check_choice('loss_rows', loss_rows, ROWS)
-        self.sort_rows = check_choice('sort_rows', sort_rows, ROWS)
+        self.rows = RowChoice(loss_rows, sort_rows, confidence_quantile)
         self.views = check_choice('views', views, VIEWS)
-        self.confidence_quantile = check_quantile('confidence_quantile', confidence_quantile)
-        self.weight = check_positive('weight', weight, allow_zero=True)
-        self.begin = check_whole('begin', begin)
-        self.end = None if end is None else check_whole('end', end, minimum=begin)
-        self.warmup = check_whole('warmup', warmup, minimum=0)
+        self.schedule = Schedule(weight, begin, end, warmup)
+        if activation is not None:
+            check_choice('activation', activation, ('softmax',))
+        self.activation = activation
         self.name = name or type(self.loss).__name__
 
-    def forward(self, pairs: LogitBatch, now: int) -> Tensor:
+    def check(self, activation: str) -> None:
+        """Raise unless loss and processors are made for what the heads make of their logits.
+
+        Args:
+            activation: ``'softmax'`` or ``'sigmoid'``, of student and teacher.
+
+        Raises:
+            ValueError: one of them is not; the message names it and those that are.
+        """
+        read_as = self.activation or check_choice('activation', activation, ACTIVATIONS)
+        parts = [(MODELS, self.loss)]
+        parts += [(LOGIT_PROCESSORS, p) for p in (*self.processors, *self.student_processors)]
+        for registry, part in parts:
+            if read_as not in getattr(part, 'activations', ('softmax',)):
+                name = getattr(part, '__name__', type(part).__name__)
+                fitting = _names_for(registry, read_as, name)
+                message = _MISFITS[read_as].format(part=name, term=self.name, fitting=fitting)
+                raise ValueError(message)
+
+    def forward(self, batch: LogitBatch, now: int) -> Tensor:
         """The term's loss.
 
         Args:
-            pairs: the logits of a batch.
+            batch: the logits of a batch.
             now: the epoch (iteration) that runs, counted from 1.
 
         Returns:
@@ -105,82 +134,64 @@ class Term(nn.Module):
         for part in self.loss.modules():
             if hasattr(part, 'follow'):  # a schedule of the loss's own: CTKD's reversal
                 part.follow(now)
-        scale = self.scale(now)
-        views = self._views(pairs)
+        scale = self.schedule.scale(now)
+        if self.activation == 'softmax':
+            batch = batch.as_softmax()
+        views = self._views(batch)
         if scale == 0:
-            return pairs.student[:0].sum()
+            return batch.student[:0].sum()
         losses = [self._view_loss(view) for view in views]
         total = losses[0] if len(losses) == 1 else sum(losses)
         return total if scale == 1 else scale * total  # each multiplication is a kernel or two
 
-    def _views(self, pairs: LogitBatch) -> list[LogitBatch]:
+    def _views(self, batch: LogitBatch) -> list[LogitBatch]:
         """The views that the term is about."""
         if self.views == 'first':
-            return [pairs]
-        if pairs.second is not None:
-            return [pairs.second] if self.views == 'second' else [pairs, pairs.second]
+            return [batch]
+        if batch.second is not None:
+            return [batch.second] if self.views == 'second' else [batch, batch.second]
         if self.views == 'second':
             raise ValueError(
                 f"the term {self.name} has views='second', and the data gives one view; "
                 "expected a data pipeline with two, or views='first' or 'all'"
             )
-        return [pairs]
+        return [batch]
 
-    def _view_loss(self, pairs: LogitBatch) -> Tensor:
-        student = self.process(self.student_processors, pairs.student, pairs)
-        target = pairs.teacher if self.target == 'teacher' else pairs.student
+    def _view_loss(self, batch: LogitBatch) -> Tensor:
+        student = self.process(self.student_processors, batch.student, batch)
+        target = batch.teacher if self.target == 'teacher' else batch.student
         check_finite(target, f'the logits of the {self.target}, in the term {self.name},')
-        weight, avg_factor = self._rows_that_count(pairs)
-        if self._sorts_last() and not target.requires_grad:  # then one kernel on CUDA
-            target = self.process(self.processors[:-1], target, pairs)
-            ignored = self._ignored_label(pairs)
-            return self.loss(student, target, pairs.labels, weight, avg_factor, True, ignored)
-        target = self.process(self.processors, target, pairs)
-        return self.loss(student, target, pairs.labels, weight, avg_factor)
+        weight, avg_factor = self.rows.weigh(batch)
+        if not isinstance(self.loss, LogitLoss):
+            target = self.process(self.processors, target, batch)
+            return self.loss(student, target, batch.labels, weight, avg_factor)
+        # The loss applies the last processor: it may do so in the kernel that computes it.
+        *earlier, last = self._operations(self.processors, batch) or [None]
+        for operation in earlier:
+            target = operation(target, batch.labels)
+        return self.loss(student, target, batch.labels, weight, avg_factor, last, batch.activation)
 
-    def _sorts_last(self) -> bool:
-        """Whether the loss may sort its target itself, in the kernel that computes it."""
-        last = self.processors[-1] if self.processors else None
-        fuses = isinstance(self.loss, LogitLoss) and self.loss.divergence() is not None
-        return fuses and type(last) is SortLogits
-
-    def process(self, processors: Sequence[Any], logits: Tensor, pairs: LogitBatch) -> Tensor:
+    def process(self, processors: Sequence[Any], logits: Tensor, batch: LogitBatch) -> Tensor:
         """Apply ``processors`` to ``logits`` (N, C) in their order."""
-        ignored = self._ignored_label(pairs)
-        for processor in processors:
-            logits = processor(logits, pairs.labels, ignored)
+        for operation in self._operations(processors, batch):
+            logits = operation(logits, batch.labels)
         return logits
 
-    def _ignored_label(self, pairs: LogitBatch) -> int | None:
-        return pairs.background if self.sort_rows == 'foreground' else None
-
-    def scale(self, now: int) -> float:
-        """The factor on the loss at epoch (iteration) ``now``, counted from 1."""
-        if now < self.begin or (self.end is not None and now > self.end):
-            return 0.0
-        if self.warmup:
-            return self.weight * min((now - self.begin + 1) / self.warmup, 1.0)
-        return self.weight
-
-    def _rows_that_count(self, pairs: LogitBatch) -> tuple[Tensor, Tensor]:
-        """Weights of the rows, and their number averaged over all processes.
-
-        With that average, equal parts of a batch on several processes give the
-        gradient that one process gives for the whole.
-        """
-        weight = pairs.weight
-        if self.loss_rows == 'foreground' and pairs.background is not None:
-            weight = weight * (pairs.labels != pairs.background)
-        counted = (weight > 0).sum().to(torch.float32)
-        all_reduce(counted, op='sum')
-        if self.confidence_quantile is not None and len(weight):
-            confidence = pairs.teacher.float().softmax(1).amax(1)
-            among = confidence.masked_fill(weight <= 0, torch.nan)
-            weight = weight * (confidence <= nan_quantile(among, self.confidence_quantile))
-        return weight, counted.clamp(min=1.0) / get_world_size()
+    def _operations(self, processors: Sequence[Any], batch: LogitBatch) -> list[Callable]:
+        unsorted = self.rows.unsorted_label(batch)
+        return [operation_of(each, unsorted, batch.background_column) for each in processors]
 
 
 def _build_processors(configs: Sequence[Any], name: str) -> list[Any]:
     if isinstance(configs, str | dict):
         raise TypeError(f'{name} must be a list, got {configs!r}; write [{configs!r}]')
     return [build(LOGIT_PROCESSORS, config, 'processor') for config in configs]
+
+
+def _names_for(registry: Registry, activation: str, refused: str) -> str:
+    """The registered names of what is made for ``activation``."""
+    return ', '.join(
+        f'{name} with other settings' if name == refused else name
+        for name, kind in sorted(registry.module_dict.items())
+        if activation in getattr(kind, 'activations', ())
+    )

@@ -1,6 +1,7 @@
 """Pure functions on (N, C) logits and (N,) labels; they need torch alone."""
 
 from .checks import (
+    ACTIVATIONS,
     check_choice,
     check_finite,
     check_labels,
@@ -14,21 +15,26 @@ from .checks import (
 )
 from .divergences import (
     bernoulli_divergence,
+    decoupled_bernoulli,
     decoupled_kd,
+    focused_cross_entropy,
     kl_divergence,
     normalized_kd,
+    transformed_bernoulli,
     transformed_kd,
 )
-from .fused import Divergence, divergence_loss, fused_loss
+from .fused import Divergence, fused_loss, sorts_in_kernel
 from .ranks import soft_rank
 from .reduction import reduce_rows
 from .relations import gram_distance, kendall_tau, nan_quantile, pearson_correlation, plackett_luce
-from .sort import sort_logits
+from .sort import Sort, sort_classes, sort_logits
 from .standardize import standardize_logits
 from .swap import swap_logits
 
 __all__ = [
+    'ACTIVATIONS',
     'Divergence',
+    'Sort',
     'bernoulli_divergence',
     'check_choice',
     'check_finite',
@@ -38,8 +44,9 @@ __all__ = [
     'check_quantile',
     'check_weight',
     'check_whole',
+    'decoupled_bernoulli',
     'decoupled_kd',
-    'divergence_loss',
+    'focused_cross_entropy',
     'fused_loss',
     'gram_distance',
     'is_debug',
@@ -52,8 +59,11 @@ __all__ = [
     'reduce_rows',
     'set_debug',
     'soft_rank',
+    'sort_classes',
     'sort_logits',
+    'sorts_in_kernel',
     'standardize_logits',
     'swap_logits',
+    'transformed_bernoulli',
     'transformed_kd',
 ]

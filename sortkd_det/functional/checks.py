@@ -7,6 +7,9 @@ from numbers import Real
 import torch
 from torch import Tensor
 
+#: What heads make of their logits.
+ACTIVATIONS = ('softmax', 'sigmoid')
+
 _debug = os.environ.get('SORTKD_DEBUG', '') not in ('', '0')
 
 
@@ -42,12 +45,12 @@ def check_finite(logits: Tensor, what: str) -> None:
         )
 
 
-def check_logits(logits: Tensor, name: str = 'logits') -> None:
-    """Raise unless ``logits`` is a floating (N, C) tensor with C ≥ 2.
+def check_logits(logits: Tensor, name: str = 'logits', least: int = 2) -> None:
+    """Raise unless ``logits`` is a floating (N, C) tensor with C ≥ ``least``.
 
     Raises:
         TypeError: not a tensor, or not of a floating dtype.
-        ValueError: the logits do not have two dimensions, or have fewer than two classes.
+        ValueError: the logits do not have two dimensions, or have too few classes.
     """
     if not isinstance(logits, Tensor):
         raise TypeError(f'{name} must be a Tensor, got {type(logits).__name__}')
@@ -58,13 +61,15 @@ def check_logits(logits: Tensor, name: str = 'logits') -> None:
         )
     if logits.dim() != 2:
         raise ValueError(f'{name} must have shape (N, C), got {tuple(logits.shape)}')
-    if logits.shape[1] < 2:
+    if logits.shape[1] < least:
         raise ValueError(
-            f'{name} must have at least 2 classes (columns), got {tuple(logits.shape)}'
+            f'{name} must have at least {least} classes (columns), got {tuple(logits.shape)}'
         )
 
 
-def check_labels(logits: Tensor, labels: Tensor, ignore_index: int | None = None) -> None:
+def check_labels(
+    logits: Tensor, labels: Tensor, ignore_index: int | None = None, least: int = 2
+) -> None:
     """Raise unless ``labels`` names one class of each row of ``logits``.
 
     Whether each label is in range is looked at on the CPU, and elsewhere in
@@ -74,12 +79,13 @@ def check_labels(logits: Tensor, labels: Tensor, ignore_index: int | None = None
         logits: (N, C), floating.
         labels: (N,), int64, each in [0, C) or equal to ``ignore_index``.
         ignore_index: a label that stands for "leave this row alone".
+        least: number of classes that are needed.
 
     Raises:
         TypeError: labels of another dtype than int64, or no tensors.
         ValueError: shapes that do not fit, or a label out of range.
     """
-    check_logits(logits)
+    check_logits(logits, least=least)
     if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
         given = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
         raise TypeError(f'labels must be an int64 Tensor, got {given}')
@@ -106,17 +112,23 @@ def check_labels(logits: Tensor, labels: Tensor, ignore_index: int | None = None
         )
 
 
-def check_pair(student: Tensor, target: Tensor) -> None:
+def check_pair(student: Tensor, target: Tensor, name: str = 'target', least: int = 2) -> None:
     """Raise unless ``student`` and ``target`` are logits of the same samples.
+
+    Args:
+        student: (N, C), C ≥ ``least``.
+        target: likewise.
+        name: what an error calls ``target``.
+        least: number of classes that are needed.
 
     Raises:
         TypeError, ValueError: as :func:`check_logits`, or the shapes differ.
     """
-    check_logits(student, 'student')
-    check_logits(target, 'target')
+    check_logits(student, 'student', least)
+    check_logits(target, name, least)
     if student.shape != target.shape:
         raise ValueError(
-            'student and target must be logits of the same samples and classes, got shapes '
+            f'student and {name} must be logits of the same samples and classes, got shapes '
             f'{tuple(student.shape)} and {tuple(target.shape)}'
         )
 

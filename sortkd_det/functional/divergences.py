@@ -41,12 +41,73 @@ def bernoulli_divergence(
     Returns:
         (N,) tensor, each ≥ 0 up to rounding.
     """
-    student, target = student / temperature, target / temperature
-    on, on_target = F.logsigmoid(student), F.logsigmoid(target)
-    off, off_target = on - student, on_target - target
-    divergence = F.kl_div(on, on_target, reduction='none', log_target=True)
-    divergence = divergence + F.kl_div(off, off_target, reduction='none', log_target=True)
-    return divergence.sum(1) * temperature**2
+    return _of_each_class(student, target, temperature).sum(1) * temperature**2
+
+
+def decoupled_bernoulli(
+    student: Tensor, target: Tensor, labels: Tensor, temperature: float | Tensor = 1.0
+) -> tuple[Tensor, Tensor]:
+    """:func:`bernoulli_divergence` of the label's class and of all other classes.
+
+    As :func:`decoupled_kd`, for heads with a sigmoid for each class, where the two halves
+    are parts of one sum.
+
+    Args:
+        student: (N, C) logits.
+        target: (N, C) logits that the student is to follow.
+        labels: (N,) int64, each in [0, C]; C is no class: all classes are others.
+        temperature: T > 0.
+
+    Returns:
+        Both halves, (N,) each; the first is 0 where the label is C.
+    """
+    divergences = _of_each_class(student, target, temperature) * temperature**2
+    is_label = torch.arange(student.shape[1], device=labels.device) == labels[:, None]
+    own = divergences.masked_fill(~is_label, 0).sum(1)
+    return own, divergences.masked_fill(is_label, 0).sum(1)
+
+
+def transformed_bernoulli(student: Tensor, target: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
+    """:func:`transformed_kd` of each class, a choice between itself and nothing.
+
+    The power p_t^γ of such a choice, normalised, is σ(γ · target).
+
+    Args:
+        student: (N, C) logits.
+        target: (N, C) logits that the student is to follow.
+        gamma: exponent γ > 0.
+
+    Returns:
+        Divergences and weights p_t^γ + (1 - p_t)^γ, (N, C) each.
+    """
+    weight = (gamma * F.logsigmoid(target)).exp() + (gamma * F.logsigmoid(-target)).exp()
+    return _of_each_class(student, gamma * target), weight
+
+
+def focused_cross_entropy(
+    student: Tensor, target: Tensor, focus: float, temperature: float | Tensor = 1.0
+) -> Tensor:
+    """T² · Σ over classes of |p_t - p_s|^β · H(p_t, p_s) of each row, p = σ(logits / T).
+
+    H(p_t, p_s) = -p_t · log p_s - (1 - p_t) · log(1 - p_s) is the binary cross-entropy. The
+    gradient flows through the weight |p_t - p_s|^β too.
+
+    Args:
+        student: (N, C) logits.
+        target: (N, C) logits that the student is to follow.
+        focus: β ≥ 1.
+        temperature: T > 0.
+
+    Returns:
+        (N,) tensor, each ≥ 0.
+
+    Source: Yang et al., "Bridging Cross-task Protocol Inconsistency for Distillation in
+    Dense Object Detection" (ICCV 2023, arXiv 2308.14286), at T 1.
+    """
+    student, chances = student / temperature, (target / temperature).sigmoid()
+    entropy = F.binary_cross_entropy_with_logits(student, chances, reduction='none')
+    gap = (chances - student.sigmoid()).abs()
+    return (gap**focus * entropy).sum(1) * temperature**2
 
 
 def decoupled_kd(
@@ -138,3 +199,12 @@ def _split(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     others = torch.arange(logits.shape[1] - 1, device=labels.device)
     others = others + (others >= labels[:, None])
     return logits.gather(1, labels[:, None]), logits.gather(1, others)
+
+
+def _of_each_class(student: Tensor, target: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
+    """KL(σ(target / T) ‖ σ(student / T)) of each class, (N, C), without T²."""
+    student, target = student / temperature, target / temperature
+    on, on_target = F.logsigmoid(student), F.logsigmoid(target)
+    off, off_target = on - student, on_target - target
+    divergence = F.kl_div(on, on_target, reduction='none', log_target=True)
+    return divergence + F.kl_div(off, off_target, reduction='none', log_target=True)

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from .checks import check_logits
+
 _EPS = 1e-8  # DIST's authors' guard against rows without variance
 _PAIRS_AT_ONCE = 2**23  # pairs of classes that are held in memory together
 
@@ -77,6 +79,7 @@ def kendall_tau(student: Tensor, target: Tensor, steepness: float = 1.0) -> Tens
     Source: Guan et al., "Enhancing Logits Distillation with Plug&Play Kendall's
     τ Ranking Loss" (ICML 2025, arXiv 2409.17823).
     """
+    check_logits(student, 'student')  # of one class there is no order
     num_classes = student.shape[1]
     rows_at_once = max(_PAIRS_AT_ONCE // num_classes**2, 1)
     scaled = steepness * student, steepness * target

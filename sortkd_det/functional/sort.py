@@ -1,5 +1,7 @@
 """The sort of SortKD (arXiv 2508.16544): the label's logit goes on top."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -54,6 +56,60 @@ def sort_logits(logits: Tensor, labels: Tensor, ignore_index: int | None = None)
     if logits.is_cuda or torch.compiler.is_compiling():
         return _sort_in_full(logits, labels, ignore_index)
     return _sort_with_torch(logits, labels, ignore_index)
+
+
+def sort_classes(
+    logits: Tensor, labels: Tensor, background: int, ignore_index: int | None = None
+) -> Tensor:
+    """:func:`sort_logits` of all columns but one, which keeps its value.
+
+    Args:
+        logits: (N, C), any floating dtype, C ≥ 2. Not changed.
+        labels: (N,), int64, each in [0, C) or ``ignore_index``. Rows labelled
+            ``background`` have no class to put on top and come back as they are, as do
+            rows in which a class's logit is NaN.
+        background: the column that keeps its value, in [0, C).
+        ignore_index: rows with this label come back as they are.
+
+    Returns:
+        As :func:`sort_logits`.
+
+    Raises:
+        TypeError, ValueError: as :func:`sort_logits`; ``background`` is no column.
+    """
+    check_labels(logits, labels, ignore_index)
+    num_columns = logits.shape[1]
+    if background not in range(num_columns):
+        raise ValueError(f'background must be a column, 0…{num_columns - 1}, got {background!r}')
+    if num_columns == 2:
+        return logits.clone()
+    untouched = labels == background
+    if ignore_index is not None:
+        untouched |= labels == ignore_index
+    before, kept, after = logits.split([background, 1, num_columns - background - 1], dim=1)
+    labels = (labels - (labels > background).to(labels.dtype)).masked_fill(untouched, -1)
+    classes = sort_logits(torch.cat([before, after], dim=1), labels, -1)
+    before, after = classes.split([background, num_columns - background - 1], dim=1)
+    return torch.cat([before, kept, after], dim=1)
+
+
+class Sort(NamedTuple):
+    """A sort that is told and not yet done: a kernel may do it beside other things.
+
+    Attributes:
+        ignore_index: rows with this label come back as they are; None: there are none.
+        background: the column that keeps its value (:func:`sort_classes`); None: all
+            columns are sorted (:func:`sort_logits`).
+    """
+
+    ignore_index: int | None = None
+    background: int | None = None
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The sorted rows of ``logits`` (N, C)."""
+        if self.background is None:
+            return sort_logits(logits, labels, self.ignore_index)
+        return sort_classes(logits, labels, self.background, self.ignore_index)
 
 
 def _suits_cpu_kernel(logits: Tensor, labels: Tensor) -> bool:

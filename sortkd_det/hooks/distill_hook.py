@@ -10,7 +10,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import Tensor, nn
 
-from sortkd_det.adapters import find_adapter
+from sortkd_det.adapters import build_adapter
 from sortkd_det.checkpoints import restore_history
 from sortkd_det.distill import LogitBatch, Method, Teacher
 from sortkd_det.distill.class_names import check_same_classes, classes_of_dataset
@@ -30,12 +30,12 @@ class DistilledBatch:
     """What a watcher of the hook sees of each batch, inside the student's forward.
 
     Attributes:
-        pairs: the logits, with the student's graph.
+        logits: those of both models, with the student's graph.
         student_losses: the student's own entries of the dict of losses.
         distill_losses: the terms' entries.
     """
 
-    pairs: LogitBatch
+    logits: LogitBatch
     student_losses: dict[str, Any]
     distill_losses: dict[str, Tensor]
 
@@ -57,11 +57,13 @@ class DistillHook(Hook):
             the validation set (of a ``ConcatDataset``, by turns of each part) and log
             its metrics: a wrong checkpoint, normalisation or order of classes shows at
             once. None: do not.
+        adapter: how the logits are read: ``dict(type='RoIHeadAdapter', …)`` with options,
+            or a type alone. None: by the first registered adapter that accepts both models.
 
     Raises:
         KeyError, TypeError, ValueError: a method that is none (when the hook is
-            built); a teacher that is missing or does not fit (before the first
-            iteration).
+            built); a teacher that is missing or does not fit, a loss that is not made for
+            the heads (before the first iteration).
         RuntimeError: the teacher's weights or statistics changed during the run; the
             student trains and a term has no gradient for it.
     """
@@ -74,6 +76,7 @@ class DistillHook(Hook):
         method: Sequence[dict] | dict,
         student_weight: float = 1.0,
         check_teacher: int | None = None,
+        adapter: Mapping | str | None = None,
     ) -> None:
         if not isinstance(teacher, Mapping) or 'config' not in teacher:
             raise TypeError(f'teacher must be dict(config=…, checkpoint=…), got {teacher!r}')
@@ -88,7 +91,10 @@ class DistillHook(Hook):
             )
         if check_teacher is not None:
             check_whole('check_teacher', check_teacher)
+        if not isinstance(adapter, str | None) and 'type' not in adapter:
+            raise TypeError(f"adapter must be dict(type='RoIHeadAdapter', …), got {adapter!r}")
         self.teacher_config = dict(teacher)
+        self.adapter_config = adapter
         self.method = Method(method, student_weight)
         self.check_teacher = check_teacher
         self.watchers: list[Callable[[DistilledBatch], None]] = []
@@ -118,12 +124,12 @@ class DistillHook(Hook):
         """Build the teacher, check it against the student, and join the student's forward."""
         student = student_of(runner)
         self._check_schedule(runner)
-        adapter_type = find_adapter(student)
         teacher = Teacher(**self.teacher_config)
         runner.logger.info(f'teacher: {type(teacher.model).__name__} from {teacher.checkpoint}')
         _check_classes(teacher, runner)
         self._teacher_checksum = teacher.checksum()
-        self.adapter = adapter_type(student, teacher)
+        self.adapter = build_adapter(self.adapter_config, student, teacher)
+        self.method.check(self.adapter.activation)
         teacher.to(next(student.parameters()).device)
         if self.check_teacher:
             try_teacher(teacher, runner, self.check_teacher)
@@ -133,7 +139,7 @@ class DistillHook(Hook):
         """Raise if the run is over before any term begins."""
         by_iter = isinstance(runner.train_loop, IterBasedTrainLoop)
         last = runner.max_iters if by_iter else runner.max_epochs
-        first = min(term.begin for term in self.method.terms)
+        first = min(term.schedule.begin for term in self.method.terms)
         if first > last:
             raise ValueError(
                 f'the method begins in {"iteration" if by_iter else "epoch"} {first} and the run '
@@ -184,29 +190,38 @@ class DistillHook(Hook):
         self.learned.follow_schedule()
 
     def _add_losses(self, inputs: Any, data_samples: Any, student_losses: dict) -> dict:
-        pairs = self.adapter.pairs(inputs, data_samples)
-        distill_losses = self.method(pairs, self.now)
+        batch = self.adapter.batch(inputs, data_samples)
+        self._check_batch(batch)
+        distill_losses = self.method(batch, self.now)
         if torch.is_grad_enabled():
-            self._check_graph(pairs, distill_losses)
+            self._check_gradients(distill_losses)
         first = self.method.loss_names[0]
         distill_losses[first] = self.learned.keep_in_graph(distill_losses[first])
         student_losses = self.method.scale_own(student_losses)
         for watcher in self.watchers:
-            watcher(DistilledBatch(pairs, student_losses, distill_losses))
+            watcher(DistilledBatch(batch, student_losses, distill_losses))
         return {**student_losses, **distill_losses, **self.method.temperatures()}
 
-    def _check_graph(self, pairs: LogitBatch, distill_losses: dict[str, Tensor]) -> None:
-        """Raise if the losses could not teach the student anything."""
-        view = pairs
-        while view is not None:
-            if not view.student.requires_grad:
+    def _check_batch(self, batch: LogitBatch) -> None:
+        """Raise unless the batch is of the promised activation and could teach the student."""
+        name = type(self.adapter).__name__
+        if batch.activation != self.adapter.activation:
+            raise RuntimeError(
+                f'{name}.activation is {self.adapter.activation!r} and its batch has '
+                f'activation={batch.activation!r}; expected the same'
+            )
+        views = [batch] if batch.second is None else [batch, batch.second]
+        for view in views:
+            if torch.is_grad_enabled() and not view.student.requires_grad:
                 raise RuntimeError(
-                    f'the logits of the student that {type(self.adapter).__name__} has read, '
+                    f'the logits of the student that {name} has read, '
                     f'{tuple(view.student.shape)}, need no gradient: nothing would be distilled. '
                     "Expected those of the student's own loss; the adapter reads another call, or "
                     'all that makes the logits is frozen'
                 )
-            view = view.second
+
+    def _check_gradients(self, distill_losses: dict[str, Tensor]) -> None:
+        """Raise if a loss could not teach the student anything."""
         for (name, loss), term in zip(distill_losses.items(), self.method.terms, strict=True):
             if not loss.requires_grad:
                 raise RuntimeError(

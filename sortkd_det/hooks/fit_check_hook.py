@@ -6,6 +6,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
+from sortkd_det.adapters import count_classes
 from sortkd_det.checkpoints import fit_weights, starting_weights
 from sortkd_det.distill.class_names import classes_of_dataset
 from sortkd_det.registry import HOOKS
@@ -19,8 +20,8 @@ _OF_A_RUN = {'meta', 'message_hub'}  # what --resume needs beside the weights
 class FitCheckHook(Hook):
     """Stops a run before its first iteration if the model does not fit the data or the checkpoint.
 
-    The tools add it to every run. Classes are counted where they can be: in
-    this package's classifiers and in the box heads of two-stage detectors.
+    The tools add it to every run. Classes are counted where an adapter knows the
+    model's family.
 
     Args:
         strict: the checkpoint must hold all weights of the model and no others, as for a
@@ -59,14 +60,10 @@ class FitCheckHook(Hook):
 
 def _check_num_classes(model: nn.Module, dataset: Any) -> None:
     classes = classes_of_dataset(dataset)
-    head = getattr(getattr(model, 'roi_head', None), 'bbox_head', None)
-    if isinstance(head, nn.ModuleList):  # a cascade
-        head = head[0]
-    for name, part in (('model', model), ('model.roi_head.bbox_head', head)):
-        number = getattr(part, 'num_classes', None)
-        if classes and isinstance(number, int) and number != len(classes):
+    for name, number in count_classes(model).items():
+        if classes and number != len(classes):
             raise ValueError(
-                f'{name}.num_classes is {number} and the data set has {len(classes)} classes: '
+                f'model.{name} is {number} and the data set has {len(classes)} classes: '
                 f'{", ".join(classes[:5])}{" …" if len(classes) > 5 else ""}; expected as many '
                 'of both'
             )

@@ -17,8 +17,9 @@ from sortkd_det.registry import HOOKS
 from . import DistilledBatch, DistillHook
 
 # Columns of the counts, per class: samples, teacher's hits, sum of the label's ranks; the same
-# for ground-truth boxes that the sampler added, which flatter the teacher.
-_SAMPLES, _HITS, _RANKS, _GT_SAMPLES, _GT_HITS, _GT_RANKS = range(6)
+# for ground-truth boxes that the sampler added, which flatter the teacher; of all these, those
+# that a sort changes, and those on which background has the teacher's largest logit.
+_SAMPLES, _HITS, _RANKS, _GT_SAMPLES, _GT_HITS, _GT_RANKS, _SORTED, _AS_BACKGROUND = range(8)
 
 
 @HOOKS.register_module()
@@ -28,10 +29,14 @@ class TeacherAuditHook(Hook):
     Each interval, over the samples since the last one, under ``teacher/``:
     ``fg_top1`` and ``fg_rank`` (mean rank of the true class, 1 is best) on
     predicted foreground samples, ``gt_top1`` on ground-truth boxes that the
-    sampler added, ``bg_top1`` on background, ``sorted`` the share of all rows
-    that sorting changes, ``fg_sorted`` that of foreground rows. Under
+    sampler added, ``bg_top1`` on background, ``sorted`` the share of all rows that
+    sorting changes, ``fg_sorted`` that of foreground rows, ``fg_as_bg`` the share of
+    foreground rows on which background is on top: in softmax heads sorting gives its
+    probability to a class there, unless ``sort_columns='classes'``. In sigmoid heads
+    background is on top where no class has a chance above one half. Under
     ``share/``: each term's part of the total loss. By option, under
-    ``grad_norm/``: the norm of each loss's gradient at the student's logits.
+    ``grad_norm/``: the norm of each loss's gradient at what the student's
+    classification loss reads.
     At the end of an epoch (in iteration-based runs before each validation) a
     table per class. All of it goes to MMEngine's log and visualizer backends.
 
@@ -79,11 +84,11 @@ class TeacherAuditHook(Hook):
 
     def _watch(self, batch: DistilledBatch) -> None:
         with torch.no_grad():
-            counts = count_hits(batch.pairs)
+            counts = count_by_class(batch.logits)
         if self._since_log is None:
             self._since_log = torch.zeros_like(counts)
             self._since_table = torch.zeros_like(counts)
-        self._background = batch.pairs.background
+        self._background = batch.logits.background
         self._since_log += counts
         self._since_table += counts
         if self.grad_interval and (self._iteration + 1) % self.grad_interval == 0:
@@ -120,7 +125,9 @@ class TeacherAuditHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Take the counts up; of several processes the first does, which saved them."""
         saved = (checkpoint.get('sortkd_det') or {}).get('audit')
-        if saved and getattr(runner, 'resuming', True):
+        if not saved or saved['since_log'].shape[1] != _AS_BACKGROUND + 1:
+            return  # or older versions counted, and other things
+        if getattr(runner, 'resuming', True):
             device = next(runner.model.parameters()).device
             share = float(runner.rank == 0)  # the others begin with zeros: all sum theirs up
             self._background = saved['background']
@@ -146,49 +153,67 @@ class TeacherAuditHook(Hook):
         self._since_table.zero_()
 
 
-def count_hits(pairs: LogitBatch) -> Tensor:
+def count_by_class(batch: LogitBatch) -> Tensor:
     """Count per class how the teacher ranks the labels.
 
     Args:
-        pairs: N samples of C classes; those of weight 0 are left out.
+        batch: N samples of C classes; those of weight 0 are left out.
 
     Returns:
-        (C, 6) float64 tensor: samples, hits and summed ranks of predicted
-        samples, then of ground-truth boxes.
+        (K, 8) float64 tensor, K classes and, where there is one, background: samples, hits
+        and summed ranks of predicted samples, then of ground-truth boxes; how many of all a
+        sort of all columns changes; on how many background has the largest logit.
     """
-    teacher, labels = pairs.teacher, pairs.labels
-    counts = torch.zeros(teacher.shape[1], 6, dtype=torch.float64, device=teacher.device)
+    teacher, labels = batch.teacher, batch.labels
+    without_column = batch.label_without_column
+    if without_column is not None:  # where no class has a chance above one half, this is on top
+        teacher = torch.cat([teacher, teacher.new_zeros(len(teacher), 1)], dim=1)
+    counts = torch.zeros(
+        teacher.shape[1], _AS_BACKGROUND + 1, dtype=torch.float64, device=teacher.device
+    )
     if len(labels) == 0:
         return counts
-    counted = (pairs.weight > 0).to(torch.float64)
-    ranks = (teacher > teacher.gather(1, labels[:, None])).sum(1) + 1
-    columns = torch.stack([counted, (ranks == 1) * counted, ranks * counted], dim=1)
+    counted = (batch.weight > 0).to(torch.float64)
+    above = teacher > teacher.gather(1, labels[:, None])
+    changed = torch.ones_like(counted)
+    if without_column is not None:  # a class is ranked among classes, and background never sorted
+        above[:, -1] = False
+        changed = batch.is_positive
+    ranks = above.sum(1) + 1
+    as_background = torch.zeros_like(counted)
+    if batch.background is not None:
+        as_background = teacher.argmax(1) == batch.background
+    predicted = torch.stack([counted, (ranks == 1) * counted, ranks * counted], dim=1)
     truth = torch.zeros_like(labels, dtype=torch.bool)
-    if pairs.find_ground_truth is not None:
-        truth = pairs.find_ground_truth()
-    columns = torch.cat([columns * ~truth[:, None], columns * truth[:, None]], dim=1)
-    return counts.index_add_(0, labels, columns)
+    if batch.find_ground_truth is not None:
+        truth = batch.find_ground_truth()
+    of_sort = torch.stack([(ranks > 1) * changed * counted, as_background * counted], dim=1)
+    columns = [predicted * ~truth[:, None], predicted * truth[:, None], of_sort]
+    return counts.index_add_(0, labels, torch.cat(columns, dim=1))
 
 
 def summarise(counts: Tensor, background: int | None) -> dict[str, float]:
     """One number for each question; an entry without samples is left out.
 
     Args:
-        counts: (C, 6), from :func:`count_hits`.
+        counts: (K, 8), from :func:`count_by_class`.
         background: the row of background samples, or None.
     """
     is_background = torch.zeros(len(counts), dtype=torch.bool)
     if background is not None:
         is_background[background] = True
     fg, bg = counts[~is_background].sum(0), counts[is_background].sum(0)
+    num_fg, num_bg = (each[_SAMPLES] + each[_GT_SAMPLES] for each in (fg, bg))
     ratios = {
         'fg_top1': (fg[_HITS], fg[_SAMPLES]),
         'fg_rank': (fg[_RANKS], fg[_SAMPLES]),
         'gt_top1': (fg[_GT_HITS], fg[_GT_SAMPLES]),
         'bg_top1': (bg[_HITS], bg[_SAMPLES]),
-        'fg_sorted': (_misses(fg), fg[_SAMPLES] + fg[_GT_SAMPLES]),
-        'sorted': (_misses(fg + bg), (fg + bg)[_SAMPLES] + (fg + bg)[_GT_SAMPLES]),
+        'fg_sorted': (fg[_SORTED], num_fg),
+        'sorted': (fg[_SORTED] + bg[_SORTED], num_fg + num_bg),
     }
+    if background is not None:
+        ratios['fg_as_bg'] = (fg[_AS_BACKGROUND], num_fg)
     return {name: float(a / b) for name, (a, b) in ratios.items() if b > 0}
 
 
@@ -208,7 +233,7 @@ def class_table(counts: Tensor, background: int | None, classes: Any = None) -> 
                 f'{int(row[_SAMPLES])}',
                 _ratio(row[_HITS], row[_SAMPLES]),
                 _ratio(row[_RANKS], row[_SAMPLES]),
-                _ratio(_misses(row), row[_SAMPLES] + row[_GT_SAMPLES]),
+                _ratio(row[_SORTED], row[_SAMPLES] + row[_GT_SAMPLES]),
                 f'{int(row[_GT_SAMPLES])}',
                 _ratio(row[_GT_HITS], row[_GT_SAMPLES]),
             ]
@@ -217,22 +242,29 @@ def class_table(counts: Tensor, background: int | None, classes: Any = None) -> 
 
 
 def gradient_norms(batch: DistilledBatch) -> dict[str, Tensor]:
-    """Norm of each classification loss's gradient at the student's logits."""
-    logits = batch.pairs.student
+    """Norm of each classification loss's gradient at what the student's own loss reads.
+
+    The student's own are all its entries called ``loss_cls``, of each stage, layer and level.
+    """
+    sources = [x for x in batch.logits.sources or [batch.logits.student] if x.requires_grad]
     losses = dict(batch.distill_losses)
-    if isinstance(batch.student_losses.get('loss_cls'), Tensor):
-        losses['loss_cls'] = batch.student_losses['loss_cls']
+    own = [
+        part
+        for name, value in batch.student_losses.items()
+        if name.split('.')[-1] == 'loss_cls'
+        for part in (value if isinstance(value, list | tuple) else [value])
+    ]
+    if own:
+        losses['loss_cls'] = sum(own)
     norms = {}
     for name, loss in losses.items():
-        if loss.requires_grad and logits.requires_grad:
-            (gradient,) = torch.autograd.grad(loss, logits, retain_graph=True, allow_unused=True)
-            if gradient is not None:
-                norms[name] = gradient.norm()
+        if not loss.requires_grad or not sources:
+            continue
+        gradients = torch.autograd.grad(loss, sources, retain_graph=True, allow_unused=True)
+        found = [gradient.norm() for gradient in gradients if gradient is not None]
+        if found:
+            norms[name] = torch.stack(found).norm() if len(found) > 1 else found[0]
     return norms
-
-
-def _misses(row: Tensor) -> Tensor:
-    return row[_SAMPLES] - row[_HITS] + row[_GT_SAMPLES] - row[_GT_HITS]
 
 
 def _ratio(numerator: Tensor, denominator: Tensor) -> str:

@@ -4,7 +4,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from sortkd_det.functional import Divergence, check_positive, decoupled_kd
+from sortkd_det.functional import (
+    ACTIVATIONS,
+    Divergence,
+    check_positive,
+    decoupled_bernoulli,
+    decoupled_kd,
+)
 from sortkd_det.registry import MODELS
 
 from .base import TemperedLoss
@@ -13,6 +19,9 @@ from .base import TemperedLoss
 @MODELS.register_module()
 class DKDLoss(TemperedLoss):
     """α · TCKD + β · NCKD, mean over rows.
+
+    In heads with a sigmoid for each class: α on the divergence of the label's class, β on
+    those of the others; a row of background has others alone.
 
     Args:
         alpha: weight of the target-class half (TCKD); ≥ 0.
@@ -23,6 +32,8 @@ class DKDLoss(TemperedLoss):
     Source: Zhao et al., CVPR 2022, arXiv 2203.08679; α 1, β 0.25, T 1 are the
     authors' settings for Faster R-CNN on COCO.
     """
+
+    activations = ACTIVATIONS
 
     def __init__(
         self,
@@ -35,9 +46,11 @@ class DKDLoss(TemperedLoss):
         self.alpha = check_positive('alpha', alpha, allow_zero=True)
         self.beta = check_positive('beta', beta, allow_zero=True)
 
-    def divergence(self) -> Divergence | None:
+    def divergence(self, activation: str) -> Divergence | None:
         """DKD's, at temperatures that are numbers."""
         if type(self) is not DKDLoss or isinstance(self.temperature, nn.Module):
+            return None
+        if activation != 'softmax':
             return None
         return Divergence('dkd', self.temperatures(), self.alpha, self.beta, self.loss_weight)
 
@@ -47,3 +60,10 @@ class DKDLoss(TemperedLoss):
         """α · TCKD + β · NCKD of each row, (N,)."""
         tckd, nckd = decoupled_kd(student, target, labels, temperature)
         return self.alpha * tckd + self.beta * nckd
+
+    def tempered_bernoulli_row_losses(
+        self, student: Tensor, target: Tensor, labels: Tensor, temperature: float | Tensor
+    ) -> Tensor:
+        """α · own + β · others of each row, (N,)."""
+        own, others = decoupled_bernoulli(student, target, labels, temperature)
+        return self.alpha * own + self.beta * others

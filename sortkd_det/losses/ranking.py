@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from sortkd_det.functional import (
+    ACTIVATIONS,
     check_choice,
     check_positive,
     kendall_tau,
@@ -29,6 +30,8 @@ class RankingLoss(LogitLoss):
     2025); its loss_weight λ is 5 on CIFAR-100 and 10 on Tiny-ImageNet, ε 1.
     """
 
+    activations = ACTIVATIONS  # a sigmoid changes no order
+
     def __init__(
         self, distance: str = 'l2', strength: float = 1.0, loss_weight: float = 1.0
     ) -> None:
@@ -45,6 +48,8 @@ class RankingLoss(LogitLoss):
             return (ranks - target_ranks).abs().mean(1)
         return 1 - pearson_correlation(ranks, target_ranks)
 
+    bernoulli_row_losses = row_losses
+
 
 @MODELS.register_module()
 class KendallLoss(LogitLoss):
@@ -59,6 +64,8 @@ class KendallLoss(LogitLoss):
     another distillation loss.
     """
 
+    activations = ACTIVATIONS  # a sigmoid changes no order
+
     def __init__(self, steepness: float = 1.0, loss_weight: float = 1.0) -> None:
         super().__init__(loss_weight)
         self.steepness = check_positive('steepness', steepness)
@@ -66,3 +73,5 @@ class KendallLoss(LogitLoss):
     def row_losses(self, student: Tensor, target: Tensor, labels: Tensor) -> Tensor:
         """1 - τ of each row, (N,)."""
         return 1 - kendall_tau(student, target, self.steepness)
+
+    bernoulli_row_losses = row_losses

@@ -2,7 +2,12 @@
 
 from torch import Tensor
 
-from sortkd_det.functional import check_positive, transformed_kd
+from sortkd_det.functional import (
+    ACTIVATIONS,
+    check_positive,
+    transformed_bernoulli,
+    transformed_kd,
+)
 from sortkd_det.registry import MODELS
 
 from .base import LogitLoss
@@ -11,6 +16,9 @@ from .base import LogitLoss
 @MODELS.register_module()
 class TTMLoss(LogitLoss):
     """KL(p_t^γ / Σ p_t^γ ‖ p_s), the student at temperature 1, mean over rows.
+
+    In heads with a sigmoid for each class the sum of it over the classes, each of which is
+    a distribution (p, 1 - p) with a weight of its own.
 
     Args:
         gamma: exponent γ > 0; 1 / γ is the teacher's temperature.
@@ -21,6 +29,8 @@ class TTMLoss(LogitLoss):
     Source: Zheng and Yang, ICLR 2024, arXiv 2402.11148. γ 0.25 corresponds to
     KD's T 4 and is our start, not the paper's.
     """
+
+    activations = ACTIVATIONS
 
     def __init__(
         self, gamma: float = 0.25, weighted: bool = False, loss_weight: float = 1.0
@@ -33,3 +43,8 @@ class TTMLoss(LogitLoss):
         """The divergence of each row, (N,), weighted or not."""
         divergence, weight = transformed_kd(student, target, self.gamma)
         return weight * divergence if self.weighted else divergence
+
+    def bernoulli_row_losses(self, student: Tensor, target: Tensor, labels: Tensor) -> Tensor:
+        """The sum over the classes of each row, (N,), weighted or not."""
+        divergences, weights = transformed_bernoulli(student, target, self.gamma)
+        return (weights * divergences if self.weighted else divergences).sum(1)

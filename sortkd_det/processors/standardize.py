@@ -10,6 +10,8 @@ from sortkd_det.registry import LOGIT_PROCESSORS
 class StandardizeLogits:
     """Shift and scale each row to mean 0 and standard deviation 1 (LSKD)."""
 
+    activations = ('softmax',)  # to which a shift of a row is nothing
+
     def __call__(
         self, logits: Tensor, labels: Tensor | None = None, ignore_index: int | None = None
     ) -> Tensor:

@@ -2,13 +2,15 @@
 
 from torch import Tensor
 
-from sortkd_det.functional import swap_logits
+from sortkd_det.functional import ACTIVATIONS, swap_logits
 from sortkd_det.registry import LOGIT_PROCESSORS
 
 
 @LOGIT_PROCESSORS.register_module()
 class SwapLogits:
     """Exchange each row's largest logit and that of its label (SLD)."""
+
+    activations = ACTIVATIONS
 
     def __call__(self, logits: Tensor, labels: Tensor, ignore_index: int | None = None) -> Tensor:
         """Swap in the rows of ``logits`` (N, C) by ``labels`` (N,).

@@ -47,7 +47,7 @@ def watched(cfg, train):
     """Run it; the pairs and distillation losses of each batch, and the runner."""
     seen = []
     runner = train(
-        cfg, watcher=lambda batch: seen.append((batch.pairs, dict(batch.distill_losses)))
+        cfg, watcher=lambda batch: seen.append((batch.logits, dict(batch.distill_losses)))
     )
     return seen, runner
 

@@ -368,7 +368,7 @@ an audit each 0 iterations
     ValueError: interval must be at least 1, got 0
 
 a dense head
-    train.py {retina} {ON_TOY}
+    train.py {retina} --teacher-checkpoint {teacher} {ON_TOY}
     ValueError: no adapter knows ... RetinaNet (bbox_head=RetinaHead); ... RoIHeadAdapter
 
 a cascade

@@ -5,21 +5,22 @@ from sortkd_det.distill import LogitBatch, Method, Term
 
 
 @pytest.fixture
-def pairs():
+def batch():
     generator = torch.Generator().manual_seed(0)
     student, teacher = torch.randn(2, 6, 5, generator=generator)
     labels = torch.tensor([0, 1, 2, 3, 4, 4])
-    return LogitBatch(student.requires_grad_(), teacher, labels, torch.ones(6), 4)
+    head = {'activation': 'softmax', 'background': 4}
+    return LogitBatch(student.requires_grad_(), teacher, labels, torch.ones(6), **head)
 
 
-def test_one_term_is_called_loss_distill(pairs):
+def test_one_term_is_called_loss_distill(batch):
     for terms in ([{'loss': 'KDLoss'}], {'loss': 'KDLoss'}, [Term('KDLoss')]):
-        losses = Method(terms)(pairs, 1)
+        losses = Method(terms)(batch, 1)
         assert list(losses) == ['loss_distill']
-        assert torch.equal(losses['loss_distill'], Term('KDLoss')(pairs, 1))
+        assert torch.equal(losses['loss_distill'], Term('KDLoss')(batch, 1))
 
 
-def test_each_term_speaks_for_itself_under_a_number(pairs):
+def test_each_term_speaks_for_itself_under_a_number(batch):
     configs = [
         {'loss': 'KDLoss', 'processors': ['SortLogits']},
         {'loss': 'DKDLoss', 'weight': 2},
@@ -28,21 +29,21 @@ def test_each_term_speaks_for_itself_under_a_number(pairs):
     method = Method(configs)
     assert method.loss_names == ['loss_distill_0', 'loss_distill_1', 'loss_distill_2']
     for now in (1, 2):
-        losses = method(pairs, now)
+        losses = method(batch, now)
         assert list(losses) == method.loss_names
         for loss, config in zip(losses.values(), configs, strict=True):
-            assert torch.equal(loss, Term(**config)(pairs, now))
-    assert float(method(pairs, 1)['loss_distill_2'].detach()) == 0
+            assert torch.equal(loss, Term(**config)(batch, now))
+    assert float(method(batch, 1)['loss_distill_2'].detach()) == 0
 
 
-def test_swapped_distillation_of_the_student_is_two_terms(pairs):
+def test_swapped_distillation_of_the_student_is_two_terms(batch):
     # Design: methods are configs made of terms; both sides' gradients reach the student.
     method = Method([{'loss': 'KDLoss'}, {'loss': 'KDLoss', 'target': 'student', 'begin': 2}])
-    sum(method(pairs, 2).values()).backward()
-    assert pairs.student.grad is not None
+    sum(method(batch, 2).values()).backward()
+    assert batch.student.grad is not None
 
 
-def test_learned_temperatures_stand_beside_their_losses_in_the_log(pairs):
+def test_learned_temperatures_stand_beside_their_losses_in_the_log(batch):
     learned = {'type': 'KDLoss', 'temperature': {'type': 'LearnableTemperature', 'start': 2}}
     expected = 2 + 20 * torch.sigmoid(torch.tensor(1.0, dtype=torch.float64))
     alone = Method({'loss': learned}).temperatures()

@@ -141,7 +141,7 @@ class Watch(Hook):
             self.batches.append((numbers, kwargs['inputs']))
 
     def count_rows(self, batch):
-        labels, background = batch.pairs.labels.tolist(), batch.pairs.background
+        labels, background = batch.logits.labels.tolist(), batch.logits.background
         self.rows.append((len(labels), sum(label != background for label in labels)))
 
 

@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.hub import get_config
 
 from sortkd_det.distill import LogitBatch, Method
+from sortkd_det.hooks import DistillHook
+from sortkd_det.registry import ADAPTERS
 
 REPO = Path(__file__).parents[2]
 
@@ -27,8 +31,9 @@ def test_every_config_of_the_methods_page_gives_a_loss(block):
     generator = torch.Generator().manual_seed(0)
     student, teacher = 2 * torch.randn(2, 16, 5, generator=generator)
     labels = torch.randint(5, (16,), generator=generator)
-    pairs = LogitBatch(student.requires_grad_(), teacher, labels, torch.ones(16), background=4)
-    total = sum(Method(names['method'])(pairs, now=1).values())
+    head = {'activation': 'softmax', 'background': 4}
+    batch = LogitBatch(student.requires_grad_(), teacher, labels, torch.ones(16), **head)
+    total = sum(Method(names['method'])(batch, now=1).values())
     total.backward()
     assert float(total.detach()) > 0
     assert student.grad.abs().sum() > 0
@@ -57,7 +62,7 @@ def test_the_command_of_the_methods_page_lists_the_names(run_python):
 
 
 def test_a_processor_and_a_loss_of_ones_own_train(tmp_path, toy_data, random_teacher, run_python):
-    own, config = blocks('docs/extending.md')
+    own, config, _ = blocks('docs/extending.md')
     shutil.copytree(REPO / 'configs', tmp_path / 'configs')
     (tmp_path / 'my_methods.py').write_text(own)
     (tmp_path / 'my_config.py').write_text(config)
@@ -75,3 +80,44 @@ def test_a_processor_and_a_loss_of_ones_own_train(tmp_path, toy_data, random_tea
     assert len(losses) == 3
     assert min(losses) > 0
     assert (tmp_path / 'work_dirs/my_config/epoch_1.pth').is_file()
+
+
+@pytest.fixture
+def retinanet(detector, tmp_path, save_random_weights):
+    """SortKD for a thin RetinaNet, whose teacher is another one; two iterations."""
+    model = get_config('mmdet::_base_/models/retinanet_r50_fpn.py').model
+    model.backbone.update(depth=18, init_cfg=None)
+    model.neck.update(in_channels=[64, 128, 256, 512], out_channels=32)
+    model.bbox_head.update(num_classes=12, in_channels=32, feat_channels=32, stacked_convs=1)
+    detector.model = model
+    detector.train_cfg.update(max_iters=2, val_interval=3)
+    teacher = Config(dict(detector.to_dict()))
+    save_random_weights(teacher, tmp_path / 'retina.pth')
+    hook = next(hook for hook in detector.custom_hooks if 'DistillHook' in hook.type)
+    hook.teacher = dict(config=dict(model=model), checkpoint=str(tmp_path / 'retina.pth'))
+    return detector
+
+
+def test_the_adapter_of_ones_own_teaches_another_detector(retinanet, start):
+    names: dict = {}
+    *_, adapter = blocks('docs/extending.md')
+    exec(adapter, names)
+    try:
+        runner = start(retinanet)
+        hook = next(hook for hook in runner.hooks if isinstance(hook, DistillHook))
+        batches, own = [], []
+        hook.watchers.append(batches.append)
+        loss_cls = runner.model.bbox_head.loss_cls
+        loss_cls.register_forward_hook(lambda module, args, output: own.append(args))
+        runner.train()
+    finally:
+        ADAPTERS.module_dict.pop('RetinaAdapter')
+    assert type(hook.adapter) is names['RetinaAdapter']
+    assert len(batches) == 2
+    for batch, levels in zip(batches, (own[:5], own[5:]), strict=True):
+        assert float(batch.distill_losses['loss_distill'].detach()) > 0
+        found = (batch.logits.student, batch.logits.labels, batch.logits.weight)
+        for rows, parts in zip(found, zip(*levels, strict=True), strict=True):
+            assert torch.equal(rows, torch.cat(parts))
+        assert (batch.logits.labels < 12).any()
+        assert not torch.equal(batch.logits.student, batch.logits.teacher)

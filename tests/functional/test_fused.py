@@ -6,12 +6,23 @@ import torch.nn.functional as F
 from parts import row_losses
 
 from sortkd_det.functional import (
+    Divergence,
+    Sort,
     bernoulli_divergence,
-    divergence_loss,
+    fused_loss,
     kl_divergence,
     reduce_rows,
     sort_logits,
+    sorts_in_kernel,
 )
+from sortkd_det.losses import DKDLoss, KDLoss
+
+# What the kernel computes by the name of its kind, and the loss that asks for it.
+LOSSES = {
+    'kd': (KDLoss([1.0, 4.0], loss_weight=1.5), 'softmax'),
+    'dkd': (DKDLoss(2.0, 0.5, [1.0, 4.0], loss_weight=1.5), 'softmax'),
+    'bernoulli': (KDLoss([1.0, 4.0], loss_weight=1.5), 'sigmoid'),
+}
 
 
 def random_batch(num_rows=6, num_classes=7, seed=0):
@@ -23,18 +34,29 @@ def random_batch(num_rows=6, num_classes=7, seed=0):
 
 @pytest.mark.parametrize('ignore_index', [None, 3])
 @pytest.mark.parametrize('sort', [False, True])
-@pytest.mark.parametrize('kind', ['kd', 'dkd', 'bernoulli'])
+@pytest.mark.parametrize('kind', LOSSES)
 def test_the_loss_is_that_of_its_parts(kind, sort, ignore_index):
     student, target, labels, weight = random_batch()
     student.requires_grad_()
     followed = sort_logits(target, labels, ignore_index) if sort else target
     rows = row_losses(kind, student, followed, labels, (1.0, 4.0), 2.0, 0.5)
     expected = 1.5 * reduce_rows(rows, weight, 3.0)
-    loss = divergence_loss(
-        student, target, labels, kind, (1.0, 4.0), 2.0, 0.5, weight, 3.0, 1.5, sort, ignore_index
+    loss, activation = LOSSES[kind]
+    assert loss.divergence(activation) == Divergence(
+        kind, (1.0, 4.0), *((2.0, 0.5) if kind == 'dkd' else ()), loss_weight=1.5
     )
-    assert torch.equal(loss, expected)
-    assert torch.equal(*(torch.autograd.grad(x, student)[0] for x in (loss, expected)))
+    rewrite = Sort(ignore_index) if sort else None
+    value = loss(student, target, labels, weight, 3.0, rewrite, activation)
+    assert torch.equal(value, expected)
+    assert torch.equal(*(torch.autograd.grad(x, student)[0] for x in (value, expected)))
+
+
+def test_there_is_a_kernel_on_cuda_alone_and_for_a_sort_of_all_columns():
+    student, target, labels, weight = random_batch()
+    assert fused_loss(student, target, labels, weight, None, Divergence('kd'), Sort()) is None
+    assert sorts_in_kernel(Sort(3))
+    assert not sorts_in_kernel(Sort(None, background=3))
+    assert not sorts_in_kernel(sort_logits)
 
 
 def test_a_bernoulli_is_a_softmax_over_the_logit_and_zero():
@@ -49,29 +71,8 @@ def test_a_bernoulli_is_a_softmax_over_the_logit_and_zero():
 
 def test_large_logits_of_a_bernoulli_stay_finite():
     student = torch.tensor([[100.0, -100.0]], requires_grad=True)
-    loss = divergence_loss(student, -student.detach(), torch.tensor([0]), 'bernoulli')
+    labels = torch.tensor([0])
+    loss = KDLoss()(student, -student.detach(), labels, activation='sigmoid')
     torch.testing.assert_close(loss, torch.tensor(200.0))
     (gradient,) = torch.autograd.grad(loss, student)
     torch.testing.assert_close(gradient, torch.tensor([[1.0, -1.0]]))
-
-
-def test_no_rows_give_a_zero_with_a_graph():
-    student = torch.zeros(0, 5, requires_grad=True)
-    loss = divergence_loss(student, torch.zeros(0, 5), torch.zeros(0, dtype=torch.int64))
-    loss.backward()
-    assert loss == 0
-    assert student.grad.shape == (0, 5)
-
-
-@pytest.mark.parametrize(
-    ('settings', 'error', 'message'),
-    [
-        ({'kind': 'softmax'}, ValueError, "kind must be one of 'kd', 'dkd', 'bernoulli'"),
-        ({'temperatures': (0.0,)}, ValueError, 'temperature must be a finite number > 0'),
-        ({'weight': torch.ones(3)}, ValueError, 'weight must have one number per row'),
-    ],
-)
-def test_bad_arguments_are_named(settings, error, message):
-    student, target, labels, _ = random_batch()
-    with pytest.raises(error, match=message):
-        divergence_loss(student, target, labels, **settings)

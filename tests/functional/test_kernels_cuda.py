@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 
-from sortkd_det.functional import divergence_loss, soft_rank, sort_logits
+from sortkd_det.functional import Sort, soft_rank, sort_logits
 from sortkd_det.losses import DKDLoss, KDLoss
 
 pytestmark = pytest.mark.cuda
@@ -65,15 +65,24 @@ def test_large_batches_are_sorted_to_the_bit(cases, dtype):
 def test_a_gradient_that_is_used_twice_is_the_same_twice():
     student, target, labels = random_batch()
     student.requires_grad_()
-    loss = divergence_loss(student, target, labels, sort=True)
+    loss = KDLoss()(student, target, labels, rewrite=Sort())
     first, second = (torch.autograd.grad(loss, student, retain_graph=True)[0] for _ in range(2))
     assert torch.equal(first, second)
     (scaled,) = torch.autograd.grad(loss, student, loss.new_tensor(1024.0))
     assert torch.equal(scaled, first * 1024)
 
 
-@pytest.mark.parametrize('loss', [KDLoss(4.0), KDLoss([1, 2, 6]), DKDLoss(beta=8.0, temperature=2)])
-def test_a_loss_is_the_same_with_the_kernel_and_without(loss, monkeypatch):
+@pytest.mark.parametrize(
+    ('loss', 'activation'),
+    [
+        pytest.param(KDLoss(4.0), 'softmax'),
+        pytest.param(KDLoss([1, 2, 6]), 'softmax'),
+        pytest.param(DKDLoss(beta=8.0, temperature=2), 'softmax'),
+        pytest.param(KDLoss(4.0), 'sigmoid'),
+        pytest.param(KDLoss([1, 2, 6]), 'sigmoid'),
+    ],
+)
+def test_a_loss_is_the_same_with_the_kernel_and_without(loss, activation, monkeypatch):
     student, target, labels = random_batch()
     student.requires_grad_()
     weight = torch.rand(len(student), device='cuda')
@@ -81,7 +90,7 @@ def test_a_loss_is_the_same_with_the_kernel_and_without(loss, monkeypatch):
     for works in (True, False):
         if not works:
             monkeypatch.setattr('sortkd_det.functional.fused._kernel_works', lambda: False)
-        value = loss(student, target, labels, weight, 3.0, sort=True, ignore_index=80)
+        value = loss(student, target, labels, weight, 3.0, Sort(80), activation)
         found.append((value.detach(), *torch.autograd.grad(value, student)))
     torch.testing.assert_close(*found, rtol=1e-5, atol=1e-6)
 
@@ -93,7 +102,7 @@ def test_a_compiled_loss_keeps_the_kernel(loss):
     student.requires_grad_()
 
     def whole(student, target, labels):
-        return 2 * loss(student * 1.5, target, labels, sort=True)
+        return 2 * loss(student * 1.5, target, labels, rewrite=Sort())
 
     expected = whole(student, target, labels)
     value = torch.compile(whole, fullgraph=True)(student, target, labels)
@@ -125,7 +134,7 @@ def test_nothing_makes_the_host_wait():
     student, target, labels = random_batch()
     student.requires_grad_()
     for _ in range(2):
-        KDLoss()(student, target, labels, sort=True, ignore_index=80).backward()
+        KDLoss()(student, target, labels, rewrite=Sort(80)).backward()
         soft_rank(student, 1.0).sum().backward()
         torch.cuda.set_sync_debug_mode('error')
     torch.cuda.set_sync_debug_mode('default')

@@ -1,7 +1,7 @@
 """DistillHook in real runs of MMEngine's runner on generated images."""
 
 import copy
-import dataclasses
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from sortkd_det.adapters.roi_head_adapter import RoIHeadAdapter
+from sortkd_det.adapters import RoIHeadAdapter
 from sortkd_det.cli.config import set_data_root
 from sortkd_det.cli.runner import build_runner
 from sortkd_det.hooks import DistillHook
@@ -134,89 +134,70 @@ def test_student_and_teacher_run_once_per_batch(config):
     assert counts == {'student': 3, 'teacher': 3, 'rpn': 0}
 
 
-@pytest.mark.parametrize('sampler', ['RandomSampler', 'OHEMSampler'])
-def test_the_teacher_sees_the_students_rois(config, sampler):
-    """Student and teacher of equal weights give equal logits: no loss, no gradient.
-
-    OHEM classifies what it chooses from, without a graph, before the head is trained.
-    """
-    config.model.train_cfg.rcnn.sampler.type = sampler
-    runner = build_runner(config)
-    hook = hook_of(runner)
-    pairs = []
-    hook.watchers.append(lambda batch: pairs.append(batch))
-
-    def share_weights(runner):
-        DistillHook.before_train(hook, runner)
-        hook.adapter.teacher.model = copy.deepcopy(runner.model).train()
-        hook.adapter.teacher_head = hook.adapter.teacher.model.roi_head
-
-    hook.before_train = share_weights
-    hook.method.terms[0].processors = []
-    with pytest.raises(RuntimeError, match="the teacher's weights"):  # not those it began with
-        runner.train()
-    first = pairs[0]
-    assert len(first.pairs.labels) > 12
-    assert torch.equal(first.pairs.student.detach(), first.pairs.teacher)
-    assert first.distill_losses['loss_distill'].item() == 0
-
-
-def test_ohem_is_distilled_on_the_rois_that_it_chose(config):
-    """Four images of 64 RoIs each, with the student's graph, as its own loss has them."""
-    config.model.train_cfg.rcnn.sampler.update(type='OHEMSampler', num=64)
-    ends = {}
-    for weight in (0.0, 1.0):
-        config.custom_hooks[0].method[0].weight = weight
-        config.experiment_name = f'{config.experiment_name}-{weight}'
-        runner = build_runner(config)
-        batches, own = [], []
-        hook_of(runner).watchers.append(batches.append)
-        runner.model.roi_head.bbox_head.loss_cls.register_forward_hook(
-            lambda module, args, output, own=own: (
-                own.append(args[:3]) if output.dim() == 0 else None
-            )
-        )
-        runner.train()
-        ends[weight] = weights(runner)
-        assert len(batches) == len(own) == 3
-        for batch, (logits, labels, row_weights) in zip(batches, own, strict=True):
-            assert batch.pairs.student is logits
-            assert torch.equal(batch.pairs.labels, labels)
-            assert torch.equal(batch.pairs.weight, row_weights)
-            assert len(labels) == 4 * 64
-            assert 0 < (labels < 12).sum() <= 4 * 16
-            assert logits.requires_grad
-    assert not all(torch.equal(value, ends[1.0][key]) for key, value in ends[0.0].items())
-
-
 class Reader(RoIHeadAdapter):
     """An adapter that hands over what it should not."""
 
-    spoil = staticmethod(lambda pairs: None)
+    def __init__(self, student, teacher, spoil):
+        super().__init__(student, teacher)
+        self.spoil = spoil
 
-    def pairs(self, inputs, data_samples):
-        pairs = super().pairs(inputs, data_samples)
-        self.spoil(pairs)
-        return pairs
-
-
-def without_graph(pairs):
-    pairs.student = pairs.student.detach()
+    def batch(self, inputs, data_samples):
+        return self.spoil(super().batch(inputs, data_samples))
 
 
-def second_without_graph(pairs):
-    pairs.second = dataclasses.replace(pairs, student=pairs.student.detach())
+def without_graph(batch):
+    return replace(batch, student=batch.student.detach())
 
 
-@pytest.mark.parametrize('spoil', [without_graph, second_without_graph])
-def test_logits_without_a_graph_are_refused_whoever_read_them(config, monkeypatch, spoil):
-    monkeypatch.setattr('sortkd_det.hooks.distill_hook.find_adapter', lambda model: Reader)
-    monkeypatch.setattr(Reader, 'spoil', staticmethod(spoil))
+def second_without_graph(batch):
+    return replace(batch, second=without_graph(batch))
+
+
+def of_sigmoids(batch):
+    labels = batch.labels.clamp(max=batch.background - 1)
+    return replace(batch, labels=labels, activation='sigmoid', background=None)
+
+
+@pytest.mark.parametrize(
+    ('spoil', 'message'),
+    [
+        (without_graph, r'that Reader has read, \(\d+, 13\), need no gradient: '),
+        (second_without_graph, r'that Reader has read, \(\d+, 13\), need no gradient: '),
+        (of_sigmoids, "Reader.activation is 'softmax' and its batch has activation='sigmoid'"),
+    ],
+)
+def test_a_batch_that_is_not_what_it_should_be_is_refused_whoever_read_it(config, spoil, message):
     runner = build_runner(config)
-    with pytest.raises(
-        RuntimeError, match=r'that Reader has read, \(\d+, 13\), need no gradient: '
-    ):
+    hook_of(runner).adapter_config = {'type': Reader, 'spoil': spoil}
+    with pytest.raises(RuntimeError, match=message):
         runner.train()
+
+
+def test_an_adapter_is_chosen_by_its_name(config):
+    config.custom_hooks[0].adapter = 'sortkd_det.RoIHeadAdapter'
+    assert type(hook_of(train(config)).adapter) is RoIHeadAdapter
+
+
+@pytest.mark.parametrize(
+    ('adapter', 'error', 'message'),
+    [
+        ('ROIAdapter', KeyError, r"unknown adapter 'ROIAdapter'; registered are: .*RoIHeadAdapter"),
+        ({'type': 'RoIHeadAdapter', 'stage': 1}, TypeError, "adapter RoIHeadAdapter: .*'stage'"),
+        ('ClassifierAdapter', ValueError, 'and the student is a FasterRCNN'),
+    ],
+)
+def test_an_adapter_that_does_not_fit_is_refused(config, adapter, error, message):
+    config.custom_hooks[0].adapter = adapter
+    with pytest.raises(error, match=message):
+        train(config)
+
+
+def test_a_loss_that_is_not_made_for_the_head_is_refused_before_the_first_iteration(config):
+    runner = build_runner(config)
+    hook_of(runner).method.terms[0].loss.activations = ('sigmoid',)
+    with pytest.raises(ValueError, match='KDLoss, in the term KDLoss, is made for a sigmoid'):
+        runner.train()
+    assert runner.iter == 0
 
 
 def test_a_loss_without_a_gradient_is_refused(config):
@@ -244,65 +225,6 @@ def test_a_forward_that_trains_nobody_may_lack_a_graph(config):
     runner.train()
     assert len(found) == 3
     assert all(loss > 0 and not loss.requires_grad for loss in found)
-
-
-def test_a_head_that_calls_its_loss_twice_is_refused(config):
-    runner = build_runner(config)
-    loss_cls = runner.model.roi_head.bbox_head.loss_cls
-    forward = loss_cls.forward
-    again = []
-
-    def twice(*args, **kwargs):
-        if not again:
-            again.append(True)
-            loss_cls(*args, **kwargs)
-        return forward(*args, **kwargs)
-
-    loss_cls.forward = twice
-    with pytest.raises(
-        ValueError, match='StandardRoIHead called its CrossEntropyLoss 2 times, red'
-    ):
-        runner.train()
-
-
-def test_a_head_that_passes_its_loss_by_is_refused(config):
-    """Its logits could not be read, and nothing would be distilled."""
-    runner = build_runner(config)
-    bbox_head = runner.model.roi_head.bbox_head
-    bbox_head.loss_cls._call_impl = bbox_head.loss_cls.forward  # as a call without the module's
-    with pytest.raises(
-        ValueError, match='StandardRoIHead called its CrossEntropyLoss 0 times, red'
-    ):
-        runner.train()
-
-
-def test_ground_truth_boxes_are_found_among_the_rois(config):
-    runner = build_runner(config)
-    hook = hook_of(runner)
-    found = []
-
-    def watch(batch):
-        truth = batch.pairs.find_ground_truth()
-        labels = batch.pairs.labels
-        found.append((int(truth.sum()), labels[truth], batch.pairs.background))
-
-    hook.watchers.append(watch)
-    boxes = []
-    runner.model.register_forward_pre_hook(
-        lambda m, a, k: (
-            boxes.append(
-                sorted(label for s in k['data_samples'] for label in s.gt_instances.labels.tolist())
-            )
-            if m.training
-            else None
-        ),
-        with_kwargs=True,
-    )
-    runner.train()
-    for (count, labels, background), expected in zip(found, boxes, strict=True):
-        assert count == len(expected)  # the sampler adds each of them once
-        assert sorted(labels.tolist()) == expected
-        assert background not in expected
 
 
 def test_what_a_method_learns_is_trained_saved_apart_and_resumed(config):
@@ -345,7 +267,7 @@ def test_every_method_config_teaches_a_faster_rcnn(config, name):
     def watch(batch):
         losses.append({key: value.item() for key, value in batch.distill_losses.items()})
         total = sum(batch.distill_losses.values())
-        (gradient,) = torch.autograd.grad(total, batch.pairs.student, retain_graph=True)
+        (gradient,) = torch.autograd.grad(total, batch.logits.student, retain_graph=True)
         gradients.append(gradient)
 
     hook_of(runner).watchers.append(watch)
@@ -439,69 +361,3 @@ def test_a_run_without_training_builds_no_teacher(config):
     runner = build_runner(config)
     assert 'coco/bbox_mAP' in runner.test()
     assert not hasattr(hook_of(runner), 'adapter')
-
-
-def count_pairs(config):
-    """Train; the number of batches that were distilled, each with a loss > 0."""
-    losses = []
-    runner = build_runner(config)
-    hook_of(runner).watchers.append(
-        lambda batch: losses.append(batch.distill_losses['loss_distill'].item())
-    )
-    runner.train()
-    assert min(losses) > 0
-    return len(losses)
-
-
-def test_double_head_calls_its_roi_extractor_twice_and_is_read_once(config):
-    roi_head = config.model.roi_head
-    roi_head.type = 'DoubleHeadRoIHead'
-    roi_head.reg_roi_scale_factor = 1.3
-    roi_head.bbox_head = dict(
-        type='DoubleConvFCBBoxHead', num_convs=1, num_fcs=1, in_channels=64,
-        conv_out_channels=64, fc_out_channels=64, roi_feat_size=7, num_classes=12,
-        bbox_coder=roi_head.bbox_head.bbox_coder, reg_class_agnostic=False,
-        loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=2.0),
-        loss_bbox=dict(type='SmoothL1Loss', beta=1.0, loss_weight=2.0),
-    )  # fmt: skip
-    assert count_pairs(config) == 3
-
-
-@pytest.mark.parametrize('own_extractor', [True, False])
-def test_mask_rcnn_is_read_by_its_box_head(config, own_extractor):
-    config.model.type = 'MaskRCNN'
-    roi_head = config.model.roi_head
-    if own_extractor:
-        roi_head.mask_roi_extractor = {
-            **roi_head.bbox_roi_extractor,
-            'roi_layer': dict(type='RoIAlign', output_size=14, sampling_ratio=1),
-        }
-    roi_head.mask_head = dict(
-        type='FCNMaskHead', num_convs=1, in_channels=64, conv_out_channels=16, num_classes=12,
-        roi_feat_size=14 if own_extractor else 7,
-        loss_mask=dict(type='CrossEntropyLoss', use_mask=True, loss_weight=1.0),
-    )  # fmt: skip
-    config.model.train_cfg.rcnn.mask_size = 28 if own_extractor else 14
-    config.model.train_cfg.rcnn.pos_weight = -1
-    config.model.test_cfg.rcnn.mask_thr_binary = 0.5
-    for loader in (config.train_dataloader, config.val_dataloader):
-        for transform in loader.dataset.pipeline:
-            if transform.type == 'LoadAnnotations':
-                transform.with_mask = True
-    assert count_pairs(config) == 3
-
-
-def test_a_teacher_in_bfloat16_teaches_almost_the_same(config):
-    """Backbone, neck and box head in its own autocast; RoIAlign, which has none, in float32."""
-    seen = {}
-    for dtype in (None, 'bfloat16'):
-        config.custom_hooks[0].teacher['dtype'] = dtype
-        runner = build_runner(config)
-        caught = []
-        hook_of(runner).watchers.append(lambda batch, caught=caught: caught.append(batch.pairs))
-        config.experiment_name = f'{config.experiment_name}-half'
-        runner.train()
-        seen[dtype] = caught[0]
-    assert torch.equal(seen[None].student, seen['bfloat16'].student)
-    difference = (seen[None].teacher - seen['bfloat16'].teacher.float()).abs().max()
-    assert 0 < difference < 0.1

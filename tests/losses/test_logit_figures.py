@@ -79,9 +79,10 @@ def run(terms, figures, batch, now=1, dtype=torch.float32):
     """Loss, its gradient for the student's logits, and the method."""
     student, teacher = (figures(batch, name).to(dtype) for name in ('student', 'teacher'))
     weight = torch.ones(len(student))
-    pairs = LogitBatch(student.requires_grad_(), teacher, figures(batch, 'labels'), weight)
+    labels, head = figures(batch, 'labels'), {'activation': 'softmax', 'background': None}
+    batch = LogitBatch(student.requires_grad_(), teacher, labels, weight, **head)
     method = Method(terms)
-    loss = sum(method(pairs, now).values())
+    loss = sum(method(batch, now).values())
     loss.backward()
     return loss.detach(), student.grad, method
 

@@ -246,7 +246,7 @@ def divergence(
 ) -> tuple[Tensor, Tensor]:
     """The loss of N ≥ 1 rows, a float32 scalar, and its gradient for the student's logits.
 
-    Arguments are those of :func:`~sortkd_det.functional.divergence_loss`, checked, on CUDA.
+    Arguments are those of :func:`~sortkd_det.functional.fused_loss`, spread out, on CUDA.
     """
     num_rows, num_classes = student.shape
     student, target = student.detach().contiguous(), target.detach().contiguous()

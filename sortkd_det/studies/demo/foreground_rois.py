@@ -9,6 +9,8 @@ from mmengine.dataset import pseudo_collate
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from sortkd_det.adapters import RoIHeadAdapter
+
 
 @dataclass
 class ForegroundRoI:
@@ -71,9 +73,8 @@ def find_foreground_rois(
         if not kept.any():
             continue
         images = teacher.data_preprocessor(batch, False)['inputs']
-        logits = teacher.roi_head._bbox_forward(
-            teacher.extract_feat(images), bbox2roi([proposals[kept]])
-        )['cls_score']
+        features = teacher.extract_feat(images)
+        logits = RoIHeadAdapter.classify(teacher, features, bbox2roi([proposals[kept]]))
         for box, match, iou, row in zip(
             proposals[kept] / scale, matches[kept], ious[kept], logits, strict=True
         ):

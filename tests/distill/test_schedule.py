@@ -1,0 +1,65 @@
+"""When a term counts, and how much."""
+
+import pytest
+import torch
+from logit_batches import HEAD, make_batch, value
+
+from sortkd_det.distill import LogitBatch, Term
+
+
+@pytest.fixture
+def batch():
+    return make_batch()
+
+
+def test_weight_multiplies_the_loss(batch):
+    plain = value(Term('KDLoss')(batch, 1))
+    assert value(Term('KDLoss', weight=2.5)(batch, 1)) == pytest.approx(2.5 * plain)
+    both = Term({'type': 'KDLoss', 'loss_weight': 3}, weight=2)
+    assert value(both(batch, 1)) == pytest.approx(6 * plain)
+
+
+@pytest.mark.parametrize(
+    ('schedule', 'active'),
+    [
+        ({}, [1, 2, 3, 4, 5, 6]),
+        ({'begin': 3}, [3, 4, 5, 6]),
+        ({'end': 2}, [1, 2]),
+        ({'begin': 2, 'end': 4}, [2, 3, 4]),
+        ({'begin': 5, 'end': 5}, [5]),
+    ],
+)
+def test_a_term_speaks_from_begin_to_end_both_included(batch, schedule, active):
+    plain = value(Term('KDLoss')(batch, 1))
+    term = Term('KDLoss', **schedule)
+    expected = [plain if epoch in active else 0.0 for epoch in range(1, 7)]
+    assert [value(term(batch, epoch)) for epoch in range(1, 7)] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize('warmup', [1, 4, 20])
+def test_warmup_grows_linearly_with_the_epoch_counted_from_one(batch, warmup):
+    plain = value(Term('KDLoss')(batch, 1))
+    term = Term('KDLoss', weight=3, warmup=warmup)
+    for epoch in range(1, 25):
+        expected = 3 * plain * min(epoch / warmup, 1)
+        assert value(term(batch, epoch)) == pytest.approx(expected)
+
+
+def test_warmup_starts_where_the_term_begins():
+    term = Term('KDLoss', begin=11, end=16, warmup=4)
+    scales = [term.schedule.scale(epoch) for epoch in range(9, 19)]
+    assert scales == [0, 0, 0.25, 0.5, 0.75, 1, 1, 1, 0, 0]
+
+
+@pytest.mark.parametrize('settings', [{'begin': 2}, {'weight': 0}])
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32])
+def test_a_silent_term_is_zero_with_the_students_graph(settings, dtype):
+    # As many and as large logits as a detector has: their sum is beyond half precision.
+    student = torch.full((512, 81), 4.0, dtype=dtype, requires_grad=True)
+    labels, weight = torch.zeros(512, dtype=torch.int64), torch.ones(512)
+    batch = LogitBatch(student, student.detach(), labels, weight, **HEAD)
+    loss = Term('KDLoss', **settings)(batch, 1)
+    assert loss.shape == ()
+    assert value(loss) == 0
+    loss.backward()
+    assert torch.equal(student.grad, torch.zeros_like(student))
