@@ -22,7 +22,6 @@ from queue import Queue
 from typing import Any
 
 import torch
-from mmengine.runner import find_latest_checkpoint
 from rich.console import Console
 from rich.table import Table
 
@@ -30,6 +29,7 @@ from .distill import read_config
 from .functional import check_whole
 from .plain_json import write_json
 from .run import choose_pair, uses_mmdet
+from .training import noted_checkpoint
 
 _METRIC = 'accuracy/top1'
 _RESULT = 'result.json'
@@ -212,7 +212,7 @@ class Reproduction:
 
             code = call(train)
             if code == 0:
-                code = call(self._command('test', task, find_latest_checkpoint(str(folder))))
+                code = call(self._command('test', task, str(noted_checkpoint(str(folder)))))
         self._devices.put(devices)
         metrics = _tested(folder / 'test')
         if code or _METRIC not in metrics:

@@ -63,9 +63,9 @@ def main(args: argparse.Namespace) -> None:
 
 def last_checkpoint(work_dir: str) -> str:
     """Path of the newest checkpoint of a run."""
-    from mmengine.runner import find_latest_checkpoint
+    from sortkd_det.training import noted_checkpoint
 
-    return find_latest_checkpoint(work_dir) or f'no checkpoint in {work_dir}'
+    return str(noted_checkpoint(work_dir) or f'no checkpoint in {work_dir}')
 
 
 if __name__ == '__main__':

@@ -20,12 +20,12 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.runner import find_latest_checkpoint
 from rich.console import Console
 
 from sortkd_det.detection.toy_coco import MARKER_NAME, generate_toy_coco
 from sortkd_det.functional import check_positive
 from sortkd_det.run import set_teacher_checkpoint
+from sortkd_det.training import noted_checkpoint
 from sortkd_det.visualization.progress import StepProgress, format_duration
 from sortkd_det.visualization.report import METRICS, results_table
 from sortkd_det.visualization.scalars import read_scalars
@@ -445,10 +445,7 @@ class Demo:
 
 def _latest_checkpoint(folder: Path) -> Path | None:
     """The checkpoint that ``--resume`` would take up in a work directory."""
-    if not (folder / 'last_checkpoint').is_file():  # MMEngine would print that
-        return None
-    path = Path(find_latest_checkpoint(str(folder)) or '')
-    return path if path.is_file() else None
+    return noted_checkpoint(str(folder))
 
 
 def _shown(path: Path) -> str:

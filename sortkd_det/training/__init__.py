@@ -7,7 +7,7 @@ from .batches import SeededBatch, SeededBatchSampler, seed_generators
 from .checkpoint_hook import SafeCheckpointHook
 from .finite import NonFiniteHook
 from .loops import EpochLoop, IterLoop
-from .runner import EXIT_STOPPED, ResumableRunner, StopHook, newest_checkpoint
+from .runner import EXIT_STOPPED, ResumableRunner, StopHook, newest_checkpoint, noted_checkpoint
 
 __all__ = [
     'EXIT_STOPPED',
@@ -20,5 +20,6 @@ __all__ = [
     'SeededBatchSampler',
     'StopHook',
     'newest_checkpoint',
+    'noted_checkpoint',
     'seed_generators',
 ]
