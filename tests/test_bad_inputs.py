@@ -496,6 +496,11 @@ tested on 0 images
     {TAUGHT} custom_hooks.0.check_teacher=0
     ValueError: check_teacher must be at least 1, got 0
 
+tested on a validation set that is not there, which is said before a model is built
+    {TAUGHT} custom_hooks.0.check_teacher=4 val_dataloader=None val_evaluator=None val_cfg=None
+    model.type=nothing
+    ValueError: check_teacher needs a val_dataloader and a val_evaluator in the config
+
 == checkpoints ==
 
 no such file to resume from

@@ -5,6 +5,7 @@ import argparse
 from sortkd_det.run import (
     add_common_arguments,
     build_runner,
+    find_distill_hook,
     is_main_process,
     load_config,
     prepare,
@@ -37,6 +38,8 @@ def main(args: argparse.Namespace) -> None:
     """Train."""
     import torch
 
+    from sortkd_det.distill.trial import check_validation
+
     cfg = load_config(args)
     if args.teacher_checkpoint:
         if any(key.endswith('teacher.checkpoint') for key in args.cfg_options or ()):
@@ -54,6 +57,8 @@ def main(args: argparse.Namespace) -> None:
     if args.resume:
         cfg.resume = args.resume if args.resume == 'auto' else True
         cfg.load_from = cfg.get('load_from') if args.resume == 'auto' else args.resume
+    if (find_distill_hook(cfg) or {}).get('check_teacher'):
+        check_validation(cfg)
     prepare(cfg, ('train_dataloader', 'val_dataloader'))
     runner = build_runner(cfg)
     runner.train()
