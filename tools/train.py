@@ -4,7 +4,7 @@ import argparse
 
 from sortkd_det.cli.arguments import add_common_arguments
 from sortkd_det.cli.config import load_config
-from sortkd_det.cli.distillation import set_teacher_checkpoint
+from sortkd_det.cli.distillation import find_distill_hook, set_teacher_checkpoint
 from sortkd_det.cli.errors import run_tool
 from sortkd_det.cli.runner import build_runner, is_main_process, prepare
 
@@ -33,6 +33,8 @@ def main(args: argparse.Namespace) -> None:
     """Train."""
     import torch
 
+    from sortkd_det.distill.teacher_trial import check_validation
+
     cfg = load_config(args)
     if args.teacher_checkpoint:
         if any(key.endswith('teacher.checkpoint') for key in args.cfg_options or ()):
@@ -50,6 +52,8 @@ def main(args: argparse.Namespace) -> None:
     if args.resume:
         cfg.resume = args.resume if args.resume == 'auto' else True
         cfg.load_from = cfg.get('load_from') if args.resume == 'auto' else args.resume
+    if (find_distill_hook(cfg) or {}).get('check_teacher'):
+        check_validation(cfg)
     prepare(cfg, ('train_dataloader', 'val_dataloader'))
     runner = build_runner(cfg)
     runner.train()
@@ -59,9 +63,9 @@ def main(args: argparse.Namespace) -> None:
 
 def last_checkpoint(work_dir: str) -> str:
     """Path of the newest checkpoint of a run."""
-    from mmengine.runner import find_latest_checkpoint
+    from sortkd_det.checkpoints import noted_checkpoint
 
-    return find_latest_checkpoint(work_dir) or f'no checkpoint in {work_dir}'
+    return str(noted_checkpoint(work_dir) or f'no checkpoint in {work_dir}')
 
 
 if __name__ == '__main__':

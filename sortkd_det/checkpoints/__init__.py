@@ -4,7 +4,7 @@ Importing this room makes MMEngine's checkpoint loaders weights-only.
 """
 
 from .fit import fit_weights, starting_weights
-from .newest import newest_checkpoint, note_last_checkpoint
+from .newest import newest_checkpoint, note_last_checkpoint, noted_checkpoint
 from .read import UnsafeCheckpointError, load_checkpoint, restore_history, to_plain
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     'load_checkpoint',
     'newest_checkpoint',
     'note_last_checkpoint',
+    'noted_checkpoint',
     'restore_history',
     'starting_weights',
     'to_plain',

@@ -14,7 +14,8 @@ _CHECKPOINT = re.compile(r'(?:stopped_)?(?:epoch|iter)_\d+\.pth')
 def newest_checkpoint(work_dir: str) -> str | None:
     """Path of the newest checkpoint of a run that loads, or None; warns of those that do not.
 
-    ``last_checkpoint`` is asked first; then files of the work dir by age.
+    ``last_checkpoint`` is asked first, as :func:`noted_checkpoint` does; then files of
+    the work dir by age.
 
     Raises:
         ValueError: there are checkpoints, and none loads.
@@ -22,13 +23,9 @@ def newest_checkpoint(work_dir: str) -> str | None:
     folder = Path(work_dir)
     paths = [path for path in folder.glob('*.pth') if _CHECKPOINT.fullmatch(path.name)]
     paths.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
-    note = folder / 'last_checkpoint'
-    if note.is_file() and (named := note.read_text().strip()):
-        last = Path(named)
-        if not last.is_file():  # the folder was moved
-            last = folder / last.name
-        if last.is_file():
-            paths = [last, *(path for path in paths if path.name != last.name)]
+    last = noted_checkpoint(work_dir)
+    if last is not None:
+        paths = [last, *(path for path in paths if path.name != last.name)]
     for path in paths:
         try:
             checkpoint = load_checkpoint(str(path))
@@ -45,6 +42,26 @@ def newest_checkpoint(work_dir: str) -> str | None:
             f'none of the {len(paths)} checkpoints in {work_dir} can be resumed from; of the last '
             f'that was tried: {reason}. To begin anew, name another work dir'
         )
+    return None
+
+
+def noted_checkpoint(work_dir: str) -> Path | None:
+    """The checkpoint that ``last_checkpoint`` in a work dir names, or None where there is none.
+
+    A copied folder names the files of the old one: its own of the same name comes first, and
+    a warning tells where it has none.
+    """
+    note = Path(work_dir, 'last_checkpoint')
+    named = note.read_text().strip() if note.is_file() else ''
+    if not named:
+        return None
+    own, other = Path(work_dir, Path(named).name), Path(named)
+    if own.is_file():
+        return own
+    if other.is_file():
+        warnings.warn(f'{own} is not there, and {other} is taken, which {note} names', stacklevel=3)
+        return other
+    warnings.warn(f'{note} names {other}, and no such file is there', stacklevel=3)
     return None
 
 

@@ -109,7 +109,7 @@ def load_checkpoint(filename: str, map_location: Any = 'cpu') -> dict:
 
     Args:
         filename: a path, or an http(s) address, which is downloaded once into
-            torch's hub folder. One that ends in ``.safetensors`` is read by that library.
+            torch's hub folder. One of the safetensors library is read by that library.
         map_location: as in ``torch.load``; a safetensors file is read to the CPU.
 
     Returns:

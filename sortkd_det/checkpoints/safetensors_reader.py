@@ -10,8 +10,12 @@ _MAX_HEADER = 2**24  # bytes; each tensor named in it takes some hundred bytes m
 
 
 def is_safetensors(path: str) -> bool:
-    """Whether a file is one of the safetensors library, by its name."""
-    return path.lower().endswith('.safetensors')
+    """Whether a file is one of the safetensors library, by its name or by how it begins."""
+    if path.lower().endswith('.safetensors'):
+        return True
+    with open(path, 'rb') as file:
+        length, brace = file.read(8), file.read(1)
+    return brace == b'{' and int.from_bytes(length, 'little') < os.path.getsize(path)
 
 
 def read_safetensors(path: str) -> dict[str, Tensor]:

@@ -6,7 +6,9 @@ import logging
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from mmengine.logging import MMLogger
@@ -14,6 +16,7 @@ from mmengine.logging import MMLogger
 from sortkd_det.hooks import EXIT_STOPPED
 from sortkd_det.registry import find_similar
 
+_FORMAT_WARNING = warnings.formatwarning
 # What a user can mend. Others are mistakes of the program, which a traceback serves better.
 _MENDABLE = (
     ArithmeticError,
@@ -33,6 +36,7 @@ def run_tool(main: Callable[[argparse.Namespace], None], parser: argparse.Argume
         args = parser.parse_args()
     except (AssertionError, ValueError) as error:  # MMEngine's DictAction
         parser.error(f'--cfg-options takes key=value, lists as key="[a,b]" ({error})')
+    warnings.formatwarning = _format_warning
     try:
         with _process_group_left_in_order():
             main(args)
@@ -50,6 +54,15 @@ def run_tool(main: Callable[[argparse.Namespace], None], parser: argparse.Argume
         place = f'the traceback is in {log}' if log else '--debug shows the traceback'
         print(f'\nerror: {message} ({place})', file=sys.stderr)
         sys.exit(1)
+
+
+def _format_warning(
+    message: Warning | str, category: type[Warning], *place: Any, **kwargs: Any
+) -> str:
+    """A warning for users as one line; others are for those who know the line of code."""
+    if category is UserWarning:
+        return f'warning: {message}\n'
+    return _FORMAT_WARNING(message, category, *place, **kwargs)
 
 
 @contextlib.contextmanager
@@ -90,6 +103,7 @@ def _log_traceback(error: Exception) -> str | None:
 def _explain(error: Exception) -> str:
     """What to tell a user of an error: without a worker's traceback, with names that exist."""
     message = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip()
+    message = re.sub(r'<(?:\w+\.)*(\w+) object at 0x[0-9a-fA-F]+>', r'\1', message)
     if 'Original Traceback' in message:  # from a worker of a data loader
         message = message.splitlines()[-1]
     unknown = re.search(r'(\S+) is not in the (?:\S+::)?(.+?) registry', message)

@@ -14,6 +14,19 @@ from torch.utils.data import Dataset, Subset
 from .teacher import Teacher
 
 
+def check_validation(cfg: Mapping) -> None:
+    """Raise unless a run has the validation that a trial is made on.
+
+    Args:
+        cfg: the config of the run.
+
+    Raises:
+        ValueError: it has none.
+    """
+    if cfg.get('val_dataloader') is None or cfg.get('val_evaluator') is None:
+        raise ValueError('check_teacher needs a val_dataloader and a val_evaluator in the config')
+
+
 def try_teacher(teacher: Teacher, runner: Runner, num_images: int) -> None:
     """Test the teacher on images of the validation set and log its metrics.
 
@@ -25,8 +38,7 @@ def try_teacher(teacher: Teacher, runner: Runner, num_images: int) -> None:
     Raises:
         ValueError: the run has no validation; fewer images than parts with metrics of their own.
     """
-    if runner.val_loop is None:
-        raise ValueError('check_teacher needs a val_dataloader and a val_evaluator in the config')
+    check_validation(runner.cfg)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         evaluator: Evaluator = runner.build_evaluator(copy.deepcopy(runner.cfg.val_evaluator))
         each_part = hasattr(evaluator, 'dataset_prefixes')  # a metric for each part of the data

@@ -22,10 +22,10 @@ from queue import Queue
 from typing import Any
 
 import torch
-from mmengine.runner import find_latest_checkpoint
 from rich.console import Console
 from rich.table import Table
 
+from sortkd_det.checkpoints import noted_checkpoint
 from sortkd_det.cli.config import choose_pair, uses_mmdet
 from sortkd_det.distill import read_config
 from sortkd_det.files import write_json
@@ -212,7 +212,7 @@ class Reproduction:
 
             code = call(train)
             if code == 0:
-                code = call(self._command('test', task, find_latest_checkpoint(str(folder))))
+                code = call(self._command('test', task, str(noted_checkpoint(str(folder)))))
         self._devices.put(devices)
         metrics = _tested(folder / 'test')
         if code or _METRIC not in metrics:

@@ -1,4 +1,4 @@
-"""Files that end in .safetensors are read as checkpoints are, and refused by name."""
+"""Files of the safetensors library are read as checkpoints are, and refused by name."""
 
 import json
 import struct
@@ -26,7 +26,7 @@ def entry(shape, begin, end, dtype='F32'):
     return {'dtype': dtype, 'shape': shape, 'data_offsets': [begin, end]}
 
 
-@pytest.mark.parametrize('name', ['x.safetensors', 'X.SafeTensors'])
+@pytest.mark.parametrize('name', ['x.safetensors', 'X.SafeTensors', 'named_otherwise.pth'])
 def test_its_weights_lie_under_state_dict(tmp_path, name):
     save_file(WEIGHTS, tmp_path / name, metadata={'format': 'pt'})
     for load in (load_checkpoint, CheckpointLoader.load_checkpoint):

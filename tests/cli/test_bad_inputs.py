@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import json
+import logging
 import os
 import re
 import shlex
@@ -495,6 +496,11 @@ a config without a model
 tested on 0 images
     {TAUGHT} custom_hooks.0.check_teacher=0
     ValueError: check_teacher must be at least 1, got 0
+
+tested on a validation set that is not there, which is said before a model is built
+    {TAUGHT} custom_hooks.0.check_teacher=4 val_dataloader=None val_evaluator=None val_cfg=None
+    model.type=nothing
+    ValueError: check_teacher needs a val_dataloader and a val_evaluator in the config
 
 == checkpoints ==
 
@@ -1269,6 +1275,28 @@ def test_an_image_that_opencv_refuses_is_one_line(monkeypatch, capsys):
 def test_a_traceback_is_shown_on_demand_and_where_a_line_would_not_help(monkeypatch, error, debug):
     with contextlib.suppress(SystemExit), pytest.raises(type(error)):
         ends(error, monkeypatch, debug)
+
+
+def test_an_error_names_no_address_of_an_object(monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        ends(TypeError(f"unexpected 'x' in {logging.Formatter()}, {logging}"), monkeypatch)
+    assert f"error: unexpected 'x' in Formatter, {logging} (" in capsys.readouterr().err
+
+
+def test_a_warning_for_users_is_one_line(run_python):
+    code = (
+        'import argparse, sys, warnings\n'
+        'from sortkd_det.cli.errors import run_tool\n'
+        'def main(args):\n'
+        "    warnings.warn('2 of 3 boxes are left out')\n"
+        "    warnings.warn('an old name', FutureWarning)\n"
+        'sys.argv = ["tool"]\n'
+        'run_tool(main, argparse.ArgumentParser())\n'
+    )
+    said = run_python('-c', code).stderr.splitlines()
+    assert 'warning: 2 of 3 boxes are left out' in said
+    assert '<string>:5: FutureWarning: an old name' in said
+    assert not any('warnings.warn(' in line for line in said)
 
 
 def test_a_process_prints_one_line_and_exits_1(run_python, tmp_path):

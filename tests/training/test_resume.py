@@ -3,6 +3,8 @@
 import copy
 import itertools
 import os
+import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -365,6 +367,21 @@ def test_a_moved_work_dir_is_found(classifier, start, tmp_path):
     start(classifier).train()
     (tmp_path / 'classifier').rename(tmp_path / 'moved')
     assert newest_checkpoint(str(tmp_path / 'moved')) == str(tmp_path / 'moved' / 'epoch_3.pth')
+
+
+def test_a_copied_work_dir_goes_on_with_its_own_checkpoint(classifier, start, tmp_path):
+    start(classifier).train()
+    first, copied = tmp_path / 'classifier', tmp_path / 'copied'
+    shutil.copytree(first, copied)
+    assert (copied / 'last_checkpoint').read_text() == str(first / 'epoch_3.pth')
+    with warnings.catch_warnings(action='error'):
+        assert newest_checkpoint(str(copied)) == str(copied / 'epoch_3.pth')
+    (copied / 'epoch_3.pth').unlink()
+    with pytest.warns(UserWarning, match=r'copied/epoch_3\.pth is not there, and .* is taken'):
+        assert newest_checkpoint(str(copied)) == str(first / 'epoch_3.pth')
+    (first / 'epoch_3.pth').unlink()
+    with pytest.warns(UserWarning, match=r'copied/last_checkpoint names .*, and no such file'):
+        assert newest_checkpoint(str(copied)) == str(copied / 'epoch_2.pth')
 
 
 def test_a_run_keeps_the_seed_that_was_drawn_for_it(classifier, start, tmp_path):

@@ -136,7 +136,8 @@ class _Check:
         classes = classes or file.category_names
         used = used_images(part, file, classes)
         check_images(part, file, used, self.report, self.every_size)
-        return Judged(part, file, used, classes), check_boxes(part, file, classes, self.report)
+        lack = check_boxes(part, file, classes, used, self.report)
+        return Judged(part, file, used, classes), lack
 
     def _refuse_empty(self, loader: str, found: list[tuple[Judged | None, str]]) -> None:
         """Raise where nothing is left: of all data sets to train on, or of one."""

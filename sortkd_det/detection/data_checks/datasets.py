@@ -103,15 +103,23 @@ def used_images(part: Part, file: CocoFile, classes: list[str]) -> np.ndarray:
     return places[list(indices)]
 
 
-def check_boxes(part: Part, file: CocoFile, classes: list[str], report: Report) -> str:
+def check_boxes(
+    part: Part, file: CocoFile, classes: list[str], images: np.ndarray, report: Report
+) -> str:
     """Count what a data set hands out of its file, and note what it leaves out.
 
     Each image and box that is left out is counted once, by the first reason that there is.
 
+    Args:
+        part: the data set.
+        file: its annotations.
+        classes: of the config, or of the file.
+        images: (K,) int64, what :func:`used_images` says of them.
+        report: takes what is found.
+
     Returns:
         What the data set lacks to be used, or nothing.
     """
-    images = used_images(part, file, classes)
     is_used = np.bincount(images, minlength=len(file.image_ids)) > 0
     image_reasons = _image_reasons(part, file, classes)
     if part.indices is not None:
@@ -211,7 +219,7 @@ def _box_reasons(part: Part, file: CocoFile, classes: list[str], is_used: np.nda
 
 
 def _odd_reasons(file: CocoFile) -> _Reasons:
-    small, outside = _degenerate(file)
+    small, outside = file.degenerate
     return [
         (
             file.image < 0,
@@ -234,17 +242,6 @@ def _odd_reasons(file: CocoFile) -> _Reasons:
 def is_of(file: CocoFile, classes: list[str]) -> np.ndarray:
     """Which boxes are of one of the classes; (M,) bool."""
     return np.isin(file.category_names, classes)[file.category]
-
-
-def _degenerate(file: CocoFile) -> tuple[np.ndarray, np.ndarray]:
-    """Which boxes are too small, and which outside of their image; (M,) bool each."""
-    x, y, width, height = file.boxes.T
-    image_width, image_height = file.sizes_of_boxes.T
-    small = (width < 1) | (height < 1) | (file.areas <= 0)
-    within_x = np.minimum(x + width, image_width) - np.maximum(x, 0)
-    within_y = np.minimum(y + height, image_height) - np.maximum(y, 0)
-    outside = (within_x <= 0) | (within_y <= 0)
-    return small, outside
 
 
 def note_odd_boxes(file: CocoFile, report: Report) -> None:
@@ -287,7 +284,7 @@ def _share(found: list[dict], of_them: str) -> str:
 
 def _note_beyond(file: CocoFile, report: Report) -> None:
     """Count boxes that reach beyond their image: often they were given as corners."""
-    small, outside = _degenerate(file)
+    small, outside = file.degenerate
     looked_at = (file.image >= 0) & ~small & ~outside
     x, y, width, height = file.boxes.T
     image_width, image_height = file.sizes_of_boxes.T

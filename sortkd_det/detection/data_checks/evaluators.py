@@ -180,10 +180,9 @@ class _Comparison:
                 error=ValueError,
             )
         text = np.array([type(key) is str for key in self.file.box_ids], dtype=bool)
-        zero = np.array([key == 0 for key in self.file.box_ids], dtype=bool)
         for chosen, what in (
             (text, 'have an id that is text, which pycocotools cannot evaluate'),
-            (zero, 'have the id 0, which pycocotools takes for "not matched"'),
+            (self.file.box_ids == 0, 'have the id 0, which pycocotools takes for "not matched"'),
         ):
             if chosen.any():
                 self._add(

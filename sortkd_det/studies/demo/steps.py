@@ -20,9 +20,9 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.runner import find_latest_checkpoint
 from rich.console import Console
 
+from sortkd_det.checkpoints import noted_checkpoint
 from sortkd_det.cli.distillation import set_teacher_checkpoint
 from sortkd_det.functional import check_positive
 
@@ -445,10 +445,7 @@ class Demo:
 
 def _latest_checkpoint(folder: Path) -> Path | None:
     """The checkpoint that ``--resume`` would take up in a work directory."""
-    if not (folder / 'last_checkpoint').is_file():  # MMEngine would print that
-        return None
-    path = Path(find_latest_checkpoint(str(folder)) or '')
-    return path if path.is_file() else None
+    return noted_checkpoint(str(folder))
 
 
 def _shown(path: Path) -> str:
