@@ -108,18 +108,16 @@ class Adapter(ABC):
             )
 
 
-def build_adapter(config: Mapping | str | None, student: nn.Module, teacher: Teacher) -> Adapter:
+def build_adapter(config: Mapping | None, student: nn.Module, teacher: Teacher) -> Adapter:
     """The adapter that a config names, with its options; None: the one that accepts both models.
 
     Raises:
         KeyError, TypeError: an adapter that is not registered, or options that it does not take.
-        ValueError: the models do not fit it, or none accepts them.
+        ValueError: the models do not fit it, or no registered adapter accepts them.
     """
-    models = {'student': student, 'teacher': teacher}
     if config is None:
-        return find_adapter(student, teacher.model)(**models)
-    config = {'type': config} if isinstance(config, str) else config
-    return build(ADAPTERS, {**config, **models}, 'adapter')
+        config = {'type': find_adapter(student, teacher.model)}
+    return build(ADAPTERS, {**config, 'student': student, 'teacher': teacher}, 'adapter')
 
 
 def find_adapter(student: nn.Module, teacher: nn.Module) -> type[Adapter]:
