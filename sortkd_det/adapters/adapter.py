@@ -73,7 +73,7 @@ class Adapter(ABC):
         """Run the teacher and pair its logits with those that passed by.
 
         Called in each iteration, on every process: where there is nothing to pair, the
-        batch has no rows.
+        batch has no rows, and its logits of the student need a gradient all the same.
 
         Args:
             inputs: what the student's forward was given, preprocessed for it.
