@@ -73,7 +73,7 @@ class Adapter(ABC):
         """Run the teacher and pair its logits with those that passed by.
 
         Called in each iteration, on every process: where there is nothing to pair, the
-        batch has no rows.
+        batch has no rows, and its logits of the student need a gradient all the same.
 
         Args:
             inputs: what the student's forward was given, preprocessed for it.
@@ -108,18 +108,16 @@ class Adapter(ABC):
             )
 
 
-def build_adapter(config: Mapping | str | None, student: nn.Module, teacher: Teacher) -> Adapter:
+def build_adapter(config: Mapping | None, student: nn.Module, teacher: Teacher) -> Adapter:
     """The adapter that a config names, with its options; None: the one that accepts both models.
 
     Raises:
         KeyError, TypeError: an adapter that is not registered, or options that it does not take.
-        ValueError: the models do not fit it, or none accepts them.
+        ValueError: the models do not fit it, or no registered adapter accepts them.
     """
-    models = {'student': student, 'teacher': teacher}
     if config is None:
-        return find_adapter(student, teacher.model)(**models)
-    config = {'type': config} if isinstance(config, str) else config
-    return build(ADAPTERS, {**config, **models}, 'adapter')
+        config = {'type': find_adapter(student, teacher.model)}
+    return build(ADAPTERS, {**config, 'student': student, 'teacher': teacher}, 'adapter')
 
 
 def find_adapter(student: nn.Module, teacher: nn.Module) -> type[Adapter]:

@@ -91,7 +91,8 @@ class DistillHook(Hook):
             )
         if check_teacher is not None:
             check_whole('check_teacher', check_teacher)
-        if not isinstance(adapter, str | None) and 'type' not in adapter:
+        adapter = {'type': adapter} if isinstance(adapter, str) else adapter
+        if adapter is not None and not (isinstance(adapter, Mapping) and 'type' in adapter):
             raise TypeError(f"adapter must be dict(type='RoIHeadAdapter', …), got {adapter!r}")
         self.teacher_config = dict(teacher)
         self.adapter_config = adapter

@@ -19,7 +19,10 @@ from . import DistilledBatch, DistillHook
 # Columns of the counts, per class: samples, teacher's hits, sum of the label's ranks; the same
 # for ground-truth boxes that the sampler added, which flatter the teacher; of all these, those
 # that a sort changes, and those on which background has the teacher's largest logit.
-_SAMPLES, _HITS, _RANKS, _GT_SAMPLES, _GT_HITS, _GT_RANKS, _SORTED, _AS_BACKGROUND = range(8)
+_NUM_COLUMNS = 8
+_SAMPLES, _HITS, _RANKS, _GT_SAMPLES, _GT_HITS, _GT_RANKS, _SORTED, _AS_BACKGROUND = range(
+    _NUM_COLUMNS
+)
 
 
 @HOOKS.register_module()
@@ -125,7 +128,7 @@ class TeacherAuditHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Take the counts up; of several processes the first does, which saved them."""
         saved = (checkpoint.get('sortkd_det') or {}).get('audit')
-        if not saved or saved['since_log'].shape[1] != _AS_BACKGROUND + 1:
+        if not saved or saved['since_log'].shape[1] != _NUM_COLUMNS:
             return  # or older versions counted, and other things
         if getattr(runner, 'resuming', True):
             device = next(runner.model.parameters()).device
@@ -168,9 +171,7 @@ def count_by_class(batch: LogitBatch) -> Tensor:
     without_column = batch.label_without_column
     if without_column is not None:  # where no class has a chance above one half, this is on top
         teacher = torch.cat([teacher, teacher.new_zeros(len(teacher), 1)], dim=1)
-    counts = torch.zeros(
-        teacher.shape[1], _AS_BACKGROUND + 1, dtype=torch.float64, device=teacher.device
-    )
+    counts = torch.zeros(teacher.shape[1], _NUM_COLUMNS, dtype=torch.float64, device=teacher.device)
     if len(labels) == 0:
         return counts
     counted = (batch.weight > 0).to(torch.float64)

@@ -4,7 +4,10 @@ import copy
 
 import pytest
 import torch
+from torch import nn
 
+from sortkd_det.adapters import RoIHeadAdapter, count_classes
+from sortkd_det.distill import Teacher
 from sortkd_det.hooks import DistillHook
 
 NUM_ITERS = 2
@@ -196,3 +199,45 @@ def test_a_teacher_in_bfloat16_teaches_almost_the_same(short, start):
     assert torch.equal(seen[None].student, seen['bfloat16'].student)
     difference = (seen[None].teacher - seen['bfloat16'].teacher.float()).abs().max()
     assert 0 < difference < 0.1
+
+
+# -- by itself ---------------------------------------------------------------
+
+
+def heads(*num_classes):
+    """A detector with these box heads; of several it is a cascade."""
+    made = [nn.Module() for _ in num_classes]
+    for head, number in zip(made, num_classes, strict=True):
+        head.num_classes = number
+    model = nn.Module()
+    model.roi_head = nn.Module()
+    model.roi_head.bbox_head = made[0] if len(made) == 1 else nn.ModuleList(made)
+    return model
+
+
+def test_classes_are_counted_in_the_box_head_and_in_each_stage_of_a_cascade():
+    assert count_classes(heads(7)) == {'roi_head.bbox_head.num_classes': 7}
+    assert RoIHeadAdapter.count_classes(heads(7, 8)) == {
+        'roi_head.bbox_head[0].num_classes': 7,
+        'roi_head.bbox_head[1].num_classes': 8,
+    }
+    assert RoIHeadAdapter.count_classes(nn.Identity()) == {}
+
+
+def test_both_models_must_have_box_heads():
+    assert RoIHeadAdapter.accepts(heads(7), heads(7))
+    assert not RoIHeadAdapter.accepts(heads(7), nn.Identity())
+    assert not RoIHeadAdapter.accepts(nn.Identity(), heads(7))
+
+
+def test_without_rois_the_batch_has_no_rows_and_a_graph(short, start):
+    runner = start(short)
+    teacher_config = distill_hook(runner).teacher_config
+    adapter = RoIHeadAdapter(runner.model, Teacher(**teacher_config))
+    adapter.attach()
+    levels = [torch.zeros(1, 64, 8, 8) for _ in range(4)]
+    runner.model.roi_head.bbox_roi_extractor(levels, torch.zeros(0, 5))
+    batch = adapter.batch(torch.zeros(1, 3, 64, 64), [])
+    assert batch.student.shape == batch.teacher.shape == (0, 13)
+    assert batch.student.requires_grad
+    assert len(batch.find_ground_truth()) == 0

@@ -192,6 +192,12 @@ def test_an_adapter_that_does_not_fit_is_refused(config, adapter, error, message
         train(config)
 
 
+@pytest.mark.parametrize('adapter', [{'stage': 1}, 3, ['RoIHeadAdapter']])
+def test_an_adapter_is_a_type_or_a_dict_with_one(adapter):
+    with pytest.raises(TypeError, match=r"adapter must be dict\(type='RoIHeadAdapter', …\), got"):
+        DistillHook({'config': 'teacher.py'}, {'loss': 'KDLoss'}, adapter=adapter)
+
+
 def test_a_loss_that_is_not_made_for_the_head_is_refused_before_the_first_iteration(config):
     runner = build_runner(config)
     hook_of(runner).method.terms[0].loss.activations = ('sigmoid',)

@@ -152,6 +152,20 @@ def test_gradcheck(loss):
     )
 
 
+@pytest.mark.parametrize('name', [name for name in LOSSES if name not in ('Ranking', 'Spearman')])
+def test_compiled_whole_it_is_the_same(name):
+    torch.compiler.reset()
+    inputs = random_batch(dtype=torch.float32)
+    compiled = torch.compile(LOSSES[name], fullgraph=True, backend='aot_eager')
+    for way in (LOSSES[name], compiled):
+        value = way(*inputs, 3.0, Sort(BACKGROUND), 'sigmoid')
+        (gradient,) = torch.autograd.grad(value, inputs[0])
+        if way is LOSSES[name]:
+            expected = value, gradient
+    torch.testing.assert_close((value, gradient), expected, rtol=1e-4, atol=1e-6)
+    torch.compiler.reset()
+
+
 @losses
 def test_no_rows_give_zero_with_a_graph(loss):
     student, target, labels, weight = (x[:0] for x in random_batch())
