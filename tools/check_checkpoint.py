@@ -1,6 +1,8 @@
 """Say what is in a checkpoint, whether it is safe to load, and whether it fits a model."""
 
 import argparse
+from collections.abc import Sequence
+from itertools import zip_longest
 
 from mmengine.config import Config
 from mmengine.hub import get_config
@@ -9,6 +11,7 @@ from terminaltables import AsciiTable
 from torch import nn
 
 from sortkd_det.checkpoints import (
+    CheckpointRefused,
     classes_of_checkpoint,
     describe_checkpoint,
     fit_weights,
@@ -19,7 +22,6 @@ from sortkd_det.checkpoints import (
 from sortkd_det.cli.config import uses_mmdet
 from sortkd_det.cli.errors import run_tool
 from sortkd_det.distill import read_config
-from sortkd_det.distill.class_names import check_same_classes
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -36,27 +38,27 @@ def main(args: argparse.Namespace) -> None:
     path = local_path(args.file)
     checkpoint = load_checkpoint(path)
     rows = describe_checkpoint(path, checkpoint)
-    if not args.config:
+    if args.config is None:
         _print(path, rows)
         return
     cfg = get_config(args.config) if '::' in args.config else read_config(args.config)
     model = _build_model(cfg, args.config)
     found = load_what_fits(model, checkpoint, path)
-    num_fitting = len(found.weights) - len(found.unexpected) - len(found.differing)
+    own, named = _classes_of(cfg), classes_of_checkpoint(checkpoint)
     rows |= {
         'model': f'{type(model).__name__} of {args.config}, {len(model.state_dict())} entries',
         'prefix taken off': found.prefix or 'none',
-        'matching': str(num_fitting),
+        'matching': str(len(found.weights) - len(found.unexpected) - len(found.differing)),
         'missing': _listed(found.missing),
         'unexpected': _listed(found.unexpected),
         'of another shape': _listed(list(found.differing.values())),
+        'classes compared': 'by name' if own and named else 'no, one of the two names none',
     }
-    own, named = _classes_of(cfg), classes_of_checkpoint(checkpoint)
     _print(path, rows)
     fit_weights(model, checkpoint, path)
-    if own and named is not None:
-        check_same_classes(own, list(named))
-    print('it fits' + ('' if own and named is not None else '; classes cannot be compared by name'))
+    if own and named:
+        _check_classes(named, own, path)
+    print('it fits')
 
 
 def _build_model(cfg: Config, name: str) -> nn.Module:
@@ -81,6 +83,17 @@ def _classes_of(cfg: Config) -> list[str] | None:
     loader = 'train_dataloader'
     parts, _ = coco_parts(loader, (cfg.get(loader) or {}).get('dataset'))
     return class_names(parts[0], Report()) if parts else None
+
+
+def _check_classes(named: Sequence[str], own: Sequence[str], path: str) -> None:
+    for number, (here, there) in enumerate(zip_longest(named, own)):
+        if here != there:
+            raise CheckpointRefused(
+                path,
+                f'names {len(named)} classes and the config {len(own)}; the first that differs is '
+                f'number {number}: {here!r} in the checkpoint, {there!r} in the config',
+                place='meta.dataset_meta.classes',
+            )
 
 
 def _listed(names: list[str]) -> str:
