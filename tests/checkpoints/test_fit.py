@@ -162,3 +162,9 @@ def test_another_prefix_is_named_where_some_would_fit_without_it(weights):
     given = prefixed('model.', {**weights, 'aux.weight': torch.ones(1)})
     with pytest.raises(ValueError, match=r"x\.pth is nothing .*: none of its 10 .*'model\.', wi"):
         starting_weights(Net(), given, 'x.pth')
+
+
+@pytest.mark.parametrize('weights', [{3: torch.ones(2)}, {'w': [1.0]}])
+def test_weights_without_names_or_values_are_refused(weights):
+    with pytest.raises(ValueError, match=r'x\.pth holds no weights'):
+        find_weights({'state_dict': weights}, 'x.pth')
