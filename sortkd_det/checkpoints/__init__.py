@@ -3,14 +3,24 @@
 Importing this room makes MMEngine's checkpoint loaders weights-only.
 """
 
-from .fit import fit_weights, starting_weights
+from . import loaders
+from .describe import classes_of_checkpoint, describe_checkpoint
+from .download import local_path
+from .fit import fit_weights, load_what_fits, starting_weights
 from .newest import newest_checkpoint, note_last_checkpoint, noted_checkpoint
-from .read import UnsafeCheckpointError, load_checkpoint, restore_history, to_plain
+from .plain import restore_history, to_plain
+from .read import load_checkpoint
+from .refused import CheckpointRefused
 
 __all__ = [
-    'UnsafeCheckpointError',
+    'CheckpointRefused',
+    'classes_of_checkpoint',
+    'describe_checkpoint',
     'fit_weights',
     'load_checkpoint',
+    'load_what_fits',
+    'loaders',
+    'local_path',
     'newest_checkpoint',
     'note_last_checkpoint',
     'noted_checkpoint',

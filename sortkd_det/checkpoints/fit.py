@@ -9,6 +9,8 @@ from typing import NamedTuple
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from .refused import CheckpointRefused
+
 # Where programs put weights. Plain weights come first: averages of a file that has both are left.
 _PLACES = (
     'state_dict',
@@ -57,19 +59,20 @@ def find_weights(checkpoint: Mapping, filename: str) -> tuple[str, Mapping[str, 
         The place, ``'ema.module'``, or '' for the checkpoint itself; the weights.
 
     Raises:
-        ValueError: there are no weights in it.
+        CheckpointRefused: there are no weights in it.
     """
-    found = _find_all(checkpoint)
+    found = places_of_weights(checkpoint)
     if not found:
-        raise ValueError(
-            f'{filename} holds no weights: expected a dict of tensors, or one under the key '
-            f'"state_dict", "model" or "net"; its keys are {sorted(map(str, checkpoint))[:8]}'
+        raise CheckpointRefused(
+            filename,
+            'holds no weights: expected a dict of tensors, or one under the key "state_dict", '
+            f'"model" or "net"; its keys are {sorted(map(str, checkpoint))[:8]}',
         )
     return next(iter(found.items()))
 
 
-def _find_all(checkpoint: Mapping) -> dict[str, Mapping[str, Tensor]]:
-    """All dicts of weights by their place, the one to take first."""
+def places_of_weights(checkpoint: Mapping) -> dict[str, Mapping[str, Tensor]]:
+    """All dicts of weights in a checkpoint by their place; first, the one to take."""
     if _are_weights(checkpoint):
         return {'': checkpoint}
     outer = {place: checkpoint.get(place) for place in _PLACES}
@@ -96,7 +99,7 @@ def with_state_dict(checkpoint: Mapping, filename: str) -> Mapping:
 
     One that has them there, is nothing but weights, or has none, is returned as it is.
     """
-    found = _find_all(checkpoint)
+    found = places_of_weights(checkpoint)
     place = next(iter(found), '')
     if place in ('', 'state_dict'):
         return checkpoint
@@ -111,7 +114,7 @@ def _say_place(checkpoint: Mapping, filename: str) -> None:
 
     MMEngine's ``state_dict`` holds the averages, and its ``ema_state_dict`` the plain weights.
     """
-    place, *others = _find_all(checkpoint)
+    place, *others = places_of_weights(checkpoint)
     if place == 'state_dict':
         others = [other for other in others if other != 'ema_state_dict']
     if others or place not in ('', 'state_dict'):
@@ -178,22 +181,34 @@ def _say(message: str) -> None:
     print_log(message, logger='current', level=logging.INFO)
 
 
-def fit_weights(model: nn.Module, checkpoint: Mapping, filename: str) -> dict[str, Tensor]:
-    """Load all weights of a checkpoint that was read into ``model``, or raise.
+class Comparison(NamedTuple):
+    """What became of the weights of a checkpoint in a model.
 
-    A prefix that all names share is taken off where every weight then has its place.
+    Attributes:
+        weights: by the model's names.
+        prefix: what was taken off all names, or ''.
+        missing: entries of the model that the checkpoint does not have.
+        unexpected: weights that have no place in the model.
+        differing: weights of another shape, with both shapes in words, by name.
+    """
+
+    weights: dict[str, Tensor]
+    prefix: str
+    missing: list[str]
+    unexpected: list[str]
+    differing: dict[str, str]
+
+
+def load_what_fits(model: nn.Module, checkpoint: Mapping, filename: str) -> Comparison:
+    """Load those weights of a checkpoint into ``model`` that have their place there.
 
     Args:
         model: the network.
         checkpoint: as :func:`find_weights` takes.
         filename: what the log and errors call it.
 
-    Returns:
-        The weights under the model's names.
-
     Raises:
-        ValueError: weights that do not fit; missing, unexpected and differing keys
-            are counted and the first few named.
+        CheckpointRefused: there are no weights in it.
     """
     wanted = model.state_dict()
     fit = _take_weights(wanted, checkpoint, filename)
@@ -208,25 +223,54 @@ def fit_weights(model: nn.Module, checkpoint: Mapping, filename: str) -> dict[st
     for key in differing:
         del state[key]
     missing, unexpected = model.load_state_dict(state, strict=False)
+    return Comparison(
+        weights,
+        fit.prefix,
+        [key for key in missing if key not in differing],
+        [key for key in unexpected if not _fits(key, wanted)],
+        differing,
+    )
+
+
+def fit_weights(model: nn.Module, checkpoint: Mapping, filename: str) -> dict[str, Tensor]:
+    """Load all weights of a checkpoint that was read into ``model``, or raise.
+
+    A prefix that all names share is taken off where every weight then has its place.
+
+    Args:
+        model: the network.
+        checkpoint: as :func:`find_weights` takes.
+        filename: what the log and errors call it.
+
+    Returns:
+        The weights under the model's names.
+
+    Raises:
+        CheckpointRefused: weights that do not fit; missing, unexpected and differing keys
+            are counted and the first few named.
+    """
+    found = load_what_fits(model, checkpoint, filename)
     problems = [
         f'{len(keys)} {kind}: {"; ".join(keys[:_NAMED])}{" …" if len(keys) > _NAMED else ""}'
         for kind, keys in (
-            ('missing', [key for key in missing if key not in differing]),
-            ('unexpected', [key for key in unexpected if not _fits(key, wanted)]),
-            ('of another shape', list(differing.values())),
+            ('missing', found.missing),
+            ('unexpected', found.unexpected),
+            ('of another shape', list(found.differing.values())),
         )
         if keys
     ]
     if problems:
-        compared = f' | compared without the prefix {fit.prefix!r} that all names there have'
-        raise ValueError(
-            f'the weights in {filename} do not fit this {type(model).__name__} '
-            f'({len(wanted)} entries): '
-            + ' | '.join(problems)
-            + (compared if fit.prefix else '')
-            + ' | expected: the checkpoint of that same architecture and number of classes'
+        if found.prefix:
+            problems.append(
+                f'compared without the prefix {found.prefix!r} that all names there have'
+            )
+        raise CheckpointRefused(
+            filename,
+            f'holds weights that do not fit this {type(model).__name__} '
+            f'({len(model.state_dict())} entries): {" | ".join(problems)}',
+            advice='name the checkpoint of that same architecture and number of classes',
         )
-    return weights
+    return found.weights
 
 
 def starting_weights(model: nn.Module, checkpoint: Mapping, filename: str) -> Mapping[str, Tensor]:
@@ -243,7 +287,7 @@ def starting_weights(model: nn.Module, checkpoint: Mapping, filename: str) -> Ma
         The weights under the model's names; some may have no place there.
 
     Raises:
-        ValueError: none of them has name and shape of one of the model's.
+        CheckpointRefused: none of them has name and shape of one of the model's.
     """
     wanted = model.state_dict()
     fit = _take_weights(wanted, checkpoint, filename)
@@ -251,9 +295,10 @@ def starting_weights(model: nn.Module, checkpoint: Mapping, filename: str) -> Ma
     weights = fit.weights if taken_off else find_weights(checkpoint, filename)[1]
     if not any(k in wanted and wanted[k].shape == v.shape for k, v in weights.items()):
         better = f'; without {fit.prefix!r}, with which all names begin, some would fit'
-        raise ValueError(
-            f'load_from={filename}: none of its {len(weights)} weights fits this '
+        raise CheckpointRefused(
+            filename,
+            f'is nothing to begin from (load_from): none of its {len(weights)} weights fits this '
             f'{type(model).__name__}; it has {", ".join(list(weights)[:3])} …, the model '
-            f'{", ".join(list(wanted)[:3])} …' + ('' if taken_off or not fit.prefix else better)
+            f'{", ".join(list(wanted)[:3])} …' + ('' if taken_off or not fit.prefix else better),
         )
     return weights

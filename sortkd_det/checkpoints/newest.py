@@ -4,7 +4,7 @@ import re
 import warnings
 from pathlib import Path
 
-from sortkd_det.files import PARTIAL, make_durable
+from sortkd_det.files import written_whole
 
 from .read import load_checkpoint
 
@@ -67,7 +67,5 @@ def noted_checkpoint(work_dir: str) -> Path | None:
 
 def note_last_checkpoint(work_dir: str, path: str) -> None:
     """Write which checkpoint of a run is the newest; a kill leaves the note whole."""
-    note = Path(work_dir, 'last_checkpoint')
-    partial = note.with_name(f'.{note.name}{PARTIAL}')
-    partial.write_text(path)
-    make_durable(partial, note)
+    with written_whole(Path(work_dir, 'last_checkpoint')) as note:
+        note.write_text(path)

@@ -1,19 +1,12 @@
-"""The names of classes: of a data set, of a checkpoint, and whether two lists are the same."""
+"""The names of classes: of a data set, and whether two lists are the same."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 
 def classes_of_dataset(dataset: Any) -> Sequence[str] | None:
     """The class names that a data set tells, or None."""
     return (getattr(dataset, 'metainfo', None) or {}).get('classes')
-
-
-def classes_of_checkpoint(checkpoint: Mapping) -> Sequence[str] | None:
-    """The class names that a checkpoint tells, or None."""
-    meta = checkpoint.get('meta') or {}
-    dataset_meta = {key.lower(): value for key, value in (meta.get('dataset_meta') or meta).items()}
-    return dataset_meta.get('classes')
 
 
 def check_same_classes(own: list[str], other: list[str]) -> None:

@@ -17,10 +17,9 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from sortkd_det.checkpoints import fit_weights, load_checkpoint
+from sortkd_det.checkpoints import classes_of_checkpoint, fit_weights, load_checkpoint
 from sortkd_det.functional import check_choice
 
-from .class_names import classes_of_checkpoint
 from .config import read_config
 from .mmdet2_config import is_mmdet2, upgrade_model
 
@@ -264,7 +263,7 @@ def load_weights(model: nn.Module, filename: str) -> Sequence[str] | None:
     Raises:
         ValueError: weights that do not fit; missing, unexpected and differing keys
             are counted and the first few named.
-        FileNotFoundError, UnsafeCheckpointError: as :func:`load_checkpoint`.
+        FileNotFoundError, CheckpointRefused: as :func:`load_checkpoint`.
     """
     checkpoint = load_checkpoint(filename)
     fit_weights(model, checkpoint, filename)

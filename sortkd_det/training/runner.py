@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 
 from sortkd_det.checkpoints import load_checkpoint, newest_checkpoint
 from sortkd_det.collector import paused
-from sortkd_det.files import PARTIAL, make_durable
+from sortkd_det.files import written_whole
 from sortkd_det.hooks import NonFiniteHook, ShareBuffersHook, StopHook
 from sortkd_det.hooks.parts_of_run import device_of
 from sortkd_det.registry import DATA_SAMPLERS
@@ -210,12 +210,10 @@ class ResumableRunner(Runner):
             super().save_checkpoint(out_dir, filename, *args, **kwargs)
             return
         path = Path(out_dir, filename)
-        partial = path.with_name(f'.{path.name}{PARTIAL}')
         try:
-            super().save_checkpoint(out_dir, partial.name, *args, **kwargs)
-            make_durable(partial, path)
+            with written_whole(path) as partial:
+                super().save_checkpoint(out_dir, partial.name, *args, **kwargs)
         except OSError as error:
-            partial.unlink(missing_ok=True)
             free = shutil.disk_usage(path.parent if path.parent.exists() else '.').free / 2**20
             raise OSError(
                 f'checkpoint {path} could not be written ({error}); {free:,.0f} MiB are free there'

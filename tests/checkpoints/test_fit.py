@@ -160,5 +160,11 @@ def test_of_weights_that_fit_in_part_the_prefix_of_ddp_is_taken_off(weights):
 
 def test_another_prefix_is_named_where_some_would_fit_without_it(weights):
     given = prefixed('model.', {**weights, 'aux.weight': torch.ones(1)})
-    with pytest.raises(ValueError, match=r"load_from=x\.pth: none of its 10 .*'model\.', wi"):
+    with pytest.raises(ValueError, match=r"x\.pth is nothing .*: none of its 10 .*'model\.', wi"):
         starting_weights(Net(), given, 'x.pth')
+
+
+@pytest.mark.parametrize('weights', [{3: torch.ones(2)}, {'w': [1.0]}])
+def test_weights_without_names_or_values_are_refused(weights):
+    with pytest.raises(ValueError, match=r'x\.pth holds no weights'):
+        find_weights({'state_dict': weights}, 'x.pth')

@@ -5,6 +5,7 @@ import struct
 
 import pytest
 import torch
+from hostile import few_or_many, read_mutations, touch
 from mmengine.runner import CheckpointLoader
 from safetensors.torch import save_file
 
@@ -94,3 +95,15 @@ def test_what_is_none_or_damaged_is_named(tmp_path, content):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'nowhere\.safetensors does not exist'):
         load_checkpoint(tmp_path / 'nowhere.safetensors')
+
+
+@few_or_many
+def test_mutations_of_a_safetensors_file(tmp_path, number, capsys, record_property):
+    path = tmp_path / 'x.safetensors'
+    save_file({'w': torch.arange(6.0).view(2, 3), 'b': torch.ones(2, dtype=torch.int64)}, path)
+
+    def read(content):
+        path.write_bytes(content)
+        touch(load_checkpoint(path))
+
+    read_mutations(read, path.read_bytes(), number, path, capsys, record_property)

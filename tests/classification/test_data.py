@@ -19,7 +19,7 @@ from mmengine.runner import Runner
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from sortkd_det.checkpoints.plain_pickle import read_plain_pickle
+from sortkd_det.checkpoints.pickles import read_plain_pickle
 from sortkd_det.classification.data import (
     CIFAR,
     ImageFolder,
@@ -213,7 +213,11 @@ def many_arrays() -> bytes:
     """A thousand arrays that share one megabyte of content."""
     text = b'T\x00\x00\x10\x00' + bytes(2**20) + b'q\x00'
     dtype = b'cnumpy\ndtype\nU\x02u1\x85R'
-    array = b'cnumpy.core.multiarray\n_reconstruct\n)R(K\x01J\x00\x00\x10\x00\x85' + dtype + b'\x89'
+    array = (
+        b'cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01J\x00\x00\x10\x00\x85'
+        + dtype
+        + b'\x89'
+    )
     entries = [
         b'U\x05%05d' % i + array + (text if i == 0 else b'h\x00') + b'tb' for i in range(1000)
     ]
@@ -244,11 +248,11 @@ def hostile_pickles(canary) -> dict[str, tuple[bytes, str]]:
         'dtype called on state': (b'\x80\x02cnumpy\ndtype\n}b.', 'state'),
         'reconstruct of a string': (
             b'\x80\x02cnumpy.core.multiarray\n_reconstruct\nU\x01aR.',
-            'no part',
+            'damaged',
         ),
         'memo of 32 GB': (b'\x80\x02Nr\xff\xff\xff\xff.', 'expected a dict'),
         'string of 2 GB': (b'\x80\x02T\xff\xff\xff\x7fabc.', 'damaged'),
-        'frame of an exabyte': (b'\x80\x04\x95' + b'\xff' * 8 + b'N.', 'expected a dict'),
+        'frame of an exabyte': (b'\x80\x04\x95' + b'\xff' * 8 + b'N.', 'frame size'),
         'bytes of an exabyte': (b'\x80\x04\x8e' + b'\xff' * 7 + b'\x0f' + b'N.', 'damaged'),
         'array of an exabyte': (
             python2_pickle({'data': np.zeros((2, 3), np.uint8)}).replace(
@@ -256,10 +260,13 @@ def hostile_pickles(canary) -> dict[str, tuple[bytes, str]]:
             ),
             'shape',
         ),
-        'one string for many arrays': (many_arrays(), 'larger than the file'),
-        'list in itself': (b'\x80\x02]q\x00h\x00a.', 'expected a dict'),
+        'one string for many arrays': (many_arrays(), 'copies more than it holds'),
+        'list in itself': (b'\x80\x02]q\x00h\x00a.', 'holds itself'),
         'key that is no text': (b'\x80\x02}](U\x01as.', 'damaged'),
-        'deep list': (b'\x80\x02' + b']' * 10**5 + b'a' * (10**5 - 1) + b'.', 'expected a dict'),
+        'deep list': (
+            b'\x80\x02' + b']' * 10**5 + b'a' * (10**5 - 1) + b'.',
+            'more than 100 levels',
+        ),
     }
 
 

@@ -23,7 +23,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import DefaultScope
 from torch import nn
 
-from sortkd_det.checkpoints import UnsafeCheckpointError
+from sortkd_det.checkpoints import CheckpointRefused
 from sortkd_det.classification.networks import Classifier
 from sortkd_det.distill import load_weights
 from sortkd_det.registry import MODELS
@@ -512,7 +512,7 @@ def test_a_file_that_would_run_code_is_refused_and_runs_none(small, tmp_path):
 
     path = str(tmp_path / 'bad.pth')
     torch.save({'model': small.state_dict(), 'opt': Touch()}, path)
-    with pytest.raises(UnsafeCheckpointError, match='system'):
+    with pytest.raises(CheckpointRefused, match='system'):
         load_weights(small, path)
     assert not (tmp_path / 'canary').exists()
 

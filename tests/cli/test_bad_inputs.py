@@ -406,7 +406,7 @@ no weights
 
 an object
     {TAUGHT} --teacher-checkpoint {with_object}
-    UnsafeCheckpointError: loading it could run code ... save its weights alone
+    CheckpointRefused: loading it could run code ... save its weights alone
 
 another network
     {TAUGHT} custom_hooks.0.teacher.config.model.type=sortkd_det.cifar/resnet20

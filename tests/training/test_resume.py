@@ -16,10 +16,10 @@ from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop
 from small_runs import assert_same, ending
 
+from sortkd_det import files
 from sortkd_det.checkpoints import newest_checkpoint
 from sortkd_det.hooks import SafeCheckpointHook
 from sortkd_det.training import EpochLoop, SeededBatchSampler
-from sortkd_det.training import runner as runner_module
 
 
 class Killed(BaseException):
@@ -403,17 +403,19 @@ def test_a_run_keeps_the_seed_that_was_drawn_for_it(classifier, start, tmp_path)
 def test_a_kill_while_writing_leaves_what_was_there(classifier, start, monkeypatch, tmp_path, when):
     folder = tmp_path / 'classifier'
     calls = []
-    make_durable = runner_module.make_durable
+    make_durable = files.make_durable
 
     def dying(partial, path):
         calls.append(path.name)
         if calls.count('epoch_2.pth') == 1 and path.name == 'epoch_2.pth':
             if when == 'written':
                 damage(partial, 'cut')
+            # What a kill leaves there, which runs no handler.
+            shutil.copy(partial, partial.with_name('.killed.pth.partial'))
             raise Killed
         make_durable(partial, path)
 
-    monkeypatch.setattr(runner_module, 'make_durable', dying)
+    monkeypatch.setattr(files, 'make_durable', dying)
     with pytest.raises(Killed):
         start(classifier).train()
     assert (folder / 'last_checkpoint').read_text().endswith('epoch_1.pth')
@@ -433,10 +435,10 @@ def test_a_full_disk_loses_nothing_and_the_next_interval_tries_again(
             raise OSError(28, 'No space left on device')
         make_durable(partial, path)
 
-    make_durable = runner_module.make_durable
+    make_durable = files.make_durable
     classifier.default_hooks.checkpoint.max_keep_ckpts = 1
     classifier.default_hooks.checkpoint.save_best = None
-    monkeypatch.setattr(runner_module, 'make_durable', full)
+    monkeypatch.setattr(files, 'make_durable', full)
     seen = []
 
     class Look(Hook):
@@ -462,8 +464,8 @@ def test_a_run_whose_last_checkpoint_is_lost_fails(classifier, start, monkeypatc
             raise OSError(28, 'No space left on device')
         make_durable(partial, path)
 
-    make_durable = runner_module.make_durable
-    monkeypatch.setattr(runner_module, 'make_durable', full)
+    make_durable = files.make_durable
+    monkeypatch.setattr(files, 'make_durable', full)
     classifier.default_hooks.checkpoint.save_best = None
     through = start(classifier, work_dir=str(tmp_path / 'through'))
     with pytest.raises(OSError, match=r'checkpoint was lost.*epoch_2\.pth is the newest; make'):

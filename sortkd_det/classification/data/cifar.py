@@ -4,7 +4,6 @@ import gzip
 import hashlib
 import io
 import tarfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from sortkd_det.checkpoints.plain_pickle import read_plain_pickle
+from sortkd_det.checkpoints.pickles import read_plain_pickle
+from sortkd_det.files import DAMAGED
 from sortkd_det.registry import DATASETS
 
 from .base import ClassificationDataset, share
@@ -22,20 +22,6 @@ _NUM_PIXELS = 3 * 32 * 32
 _MAX_FILE_BYTES = 2**28  # the largest published file has 155 MB
 _MAX_ARCHIVE_BYTES = 2**29  # unpacked; the largest published archive has 187 MB
 _BLOCK = 512  # bytes of a tar header; contents are padded to a multiple
-
-# What gzip and tarfile raise on an archive that is cut off or is none.
-_DAMAGED = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    TypeError,
-    ValueError,
-    gzip.BadGzipFile,
-    tarfile.TarError,
-    zlib.error,
-)
 
 
 @dataclass(frozen=True)
@@ -233,7 +219,7 @@ def _read_archive(
             contents = _read_members(file, wanted, archive)
         except _RefusedError:
             raise
-        except _DAMAGED as error:
+        except DAMAGED as error:
             raise ValueError(
                 f'{archive} is no .tar.gz archive, or is damaged or cut off: {error}; get it again '
                 f'from {_PAGE}{layout.archive}'

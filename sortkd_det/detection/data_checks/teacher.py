@@ -6,8 +6,8 @@ from typing import Any
 
 from mmengine.config import Config
 
-from sortkd_det.checkpoints import load_checkpoint
-from sortkd_det.distill.class_names import check_same_classes, classes_of_checkpoint
+from sortkd_det.checkpoints import classes_of_checkpoint, load_checkpoint
+from sortkd_det.distill.class_names import check_same_classes
 
 from .datasets import class_names
 from .findings import Report

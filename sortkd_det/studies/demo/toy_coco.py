@@ -5,13 +5,14 @@ come in four families of three look-alikes, so that a teacher's logits say more 
 """
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+
+from sortkd_det.files import written_whole
 
 # Goes into the marker: raise it whenever a change below makes other images or annotations.
 FORMAT_VERSION = 2
@@ -179,16 +180,11 @@ def generate_toy_coco(
         _check_existing(root, marker)
         return root
 
-    partial = root.with_name(f'.{root.name}.partial')
-    shutil.rmtree(partial, ignore_errors=True)  # what a killed run left
-    try:
+    with written_whole(root) as partial:
         for split_index, split in enumerate(_SPLITS):
             num_images = marker[f'num_{split}']
             _write_split(partial, split, num_images, (width, height), (seed, split_index))
         (partial / MARKER_NAME).write_text(json.dumps(marker, indent=2) + '\n')
-        partial.replace(root)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return root
 
 
