@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
 
 from sortkd_det.checkpoints import load_checkpoint, newest_checkpoint
 from sortkd_det.cli.config import choose_pair
@@ -93,6 +94,36 @@ def start():
             iterator = getattr(getattr(loop, 'dataloader', None), '_iterator', None)
             if iterator is not None:
                 iterator._shutdown_workers()
+
+
+class Killed(BaseException):
+    """What no code of a run catches."""
+
+
+class KillAt(Hook):
+    """Dies at the n-th call of a hook's method; before every other hook, or after."""
+
+    def __init__(self, method, number, first):
+        self.priority = 'VERY_HIGH' if first else 'LOWEST'
+        self.left = number
+        setattr(self, method, self._count)
+
+    def _count(self, *args, **kwargs):
+        self.left -= 1
+        if self.left == 0:
+            raise Killed
+
+
+def killed_and_resumed(start, cfg, *moments):
+    """Train, dying at each of the moments, and resuming after each."""
+    for times, moment in enumerate(moments):
+        runner = start(cfg, resume=times > 0)
+        runner.register_hook(KillAt(*moment))
+        with pytest.raises(Killed):
+            runner.train()
+    runner = start(cfg, resume=True)
+    runner.train()
+    return runner
 
 
 def ending(runner):

@@ -12,43 +12,12 @@ from mmdet.datasets.samplers import GroupMultiSourceSampler
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop
-from small_runs import assert_same, ending
+from small_runs import KillAt, Killed, assert_same, ending, killed_and_resumed
 
 from sortkd_det.checkpoints import newest_checkpoint
 from sortkd_det.hooks import SafeCheckpointHook
 from sortkd_det.training import EpochLoop, SeededBatchSampler
 from sortkd_det.training import runner as runner_module
-
-
-class Killed(BaseException):
-    """What no code of a run catches."""
-
-
-class KillAt(Hook):
-    """Dies at the n-th call of a hook's method; before every other hook, or after."""
-
-    def __init__(self, method, number, first):
-        self.priority = 'VERY_HIGH' if first else 'LOWEST'
-        self.left = number
-        setattr(self, method, self._count)
-
-    def _count(self, *args, **kwargs):
-        self.left -= 1
-        if self.left == 0:
-            raise Killed
-
-
-def killed_and_resumed(start, cfg, *moments):
-    """Train, dying at each of the moments, and resuming after each."""
-    for times, moment in enumerate(moments):
-        runner = start(cfg, resume=times > 0)
-        runner.register_hook(KillAt(*moment))
-        with pytest.raises(Killed):
-            runner.train()
-    runner = start(cfg, resume=True)
-    runner.train()
-    return runner
-
 
 CLASSIFIER_MOMENTS = [
     ('before_train_iter', 1, True),
