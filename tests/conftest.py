@@ -1,11 +1,15 @@
 """What several test files share: a handful of generated images, thin configs, the real tools."""
 
+import gc
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import mmengine.config.config
+import mmengine.config.utils
 import numpy as np
 import pytest
 import torch
@@ -70,21 +74,23 @@ def figures():
     return look_up
 
 
+def pytest_collection_finish():
+    """Leave what all tests share out of collections: BaseDataset asks for a whole one each time."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope='session', autouse=True)
-def format_once():
-    """MMEngine formats the config for each checkpoint, which takes longer than the rest of one."""
-    texts = {}
+def quick_configs():
+    """Spare a run what takes longer than the rest of it: formatting and finding its config.
 
-    def pretty_text(config):
-        key = repr(config)
-        if key not in texts:
-            texts[key] = formatted.fget(config)
-        return texts[key]
-
-    formatted = Config.pretty_text
-    Config.pretty_text = property(pretty_text)
-    yield
-    Config.pretty_text = formatted
+    MMEngine formats a config for each checkpoint, and reads MMDetection's hundred lists of models
+    for each ``mmdet::`` name.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mmengine.config.config, 'FormatCode', lambda text, **_: (text, True))
+        patch.setattr(mmengine.config.utils, 'load', cache(mmengine.config.utils.load))
+        yield
 
 
 @pytest.fixture(scope='session')
