@@ -20,8 +20,13 @@ pytest_plugins = ['small_runs']
 REPO = Path(__file__).parents[1]
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-# Files whose tests look at the same long runs: all of a file go to one worker.
-TOGETHER = {'tests/distributed/test_many_processes.py', 'tests/e2e/test_tools.py'}
+# Files whose tests look at the same long runs: all of a place go to one worker.
+TOGETHER = {
+    'tests/distributed/test_gradients.py': 'tests/distributed',
+    'tests/distributed/test_evaluation.py': 'tests/distributed',
+    'tests/distributed/test_stopping.py': 'tests/distributed',
+    'tests/e2e/test_tools.py': 'tests/e2e/test_tools.py',
+}
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -43,8 +48,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class OneByOne(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.split('::')[0]
-            return file if file in TOGETHER else nodeid
+            return TOGETHER.get(nodeid.split('::')[0], nodeid)
 
     return OneByOne(config, log)
 

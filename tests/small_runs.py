@@ -1,6 +1,9 @@
 """Runs of seconds: a distilled classifier in epochs, a distilled detector in iterations."""
 
 import copy
+import itertools
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,16 +16,21 @@ from sortkd_det.cli.config import choose_pair
 from sortkd_det.cli.runner import build_runner, prepare
 
 REPO = Path(__file__).parents[1]
+NUMBERS = itertools.count()
 
 
 @pytest.fixture
 def classifier(tmp_path, pictures, teacher_weights) -> Config:
+    return _classifier(tmp_path, pictures, teacher_weights)
+
+
+def _classifier(folder, pictures, teacher_weights) -> Config:
     """SortKD with CTKD's temperature, two views, a scheduled term, the audit; 3 epochs of 3."""
     cfg = Config.fromfile(REPO / 'configs/clothing/sortkd.py')
     cfg.pairs = {'tiny': dict(teacher='resnet14', student='resnet8')}
     choose_pair(cfg, 'tiny')
     cfg.launcher = 'none'
-    cfg.work_dir = str(tmp_path / 'classifier')
+    cfg.work_dir = str(folder / 'classifier')
     cfg.model.num_classes = 3
     for split in ('train', 'val', 'test'):
         loader = cfg[f'{split}_dataloader']
@@ -47,10 +55,14 @@ def classifier(tmp_path, pictures, teacher_weights) -> Config:
 
 @pytest.fixture
 def detector(tmp_path, toy_data, random_teacher) -> Config:
+    return _detector(tmp_path, toy_data, random_teacher)
+
+
+def _detector(folder, toy_data, random_teacher) -> Config:
     """SortKD for a thin Faster R-CNN; 8 iterations of 2 images, validated twice."""
     cfg = Config.fromfile(REPO / 'configs/toy/sortkd.py')
     cfg.launcher = 'none'
-    cfg.work_dir = str(tmp_path / 'detector')
+    cfg.work_dir = str(folder / 'detector')
     for split in ('train', 'val'):
         loader = cfg[f'{split}_dataloader']
         loader.update(batch_size=2, num_workers=0, persistent_workers=False)
@@ -76,14 +88,19 @@ def detector(tmp_path, toy_data, random_teacher) -> Config:
 @pytest.fixture
 def start():
     """Build the runner of a config, under a name that no other run has."""
-    number = iter(range(10**6))
+    with _starter() as build:
+        yield build
+
+
+@contextmanager
+def _starter():
     runners = []
 
     def build(cfg: Config, work_dir: str | None = None, resume: bool | str = False):
         cfg = copy.deepcopy(cfg)
         cfg.work_dir = work_dir or cfg.work_dir
         cfg.resume = resume
-        cfg.experiment_name = f'{Path(cfg.work_dir).parent.name}-{next(number)}'
+        cfg.experiment_name = f'{Path(cfg.work_dir).parent.name}-{next(NUMBERS)}'
         runners.append(build_runner(cfg))
         return runners[-1]
 
@@ -94,6 +111,26 @@ def start():
             iterator = getattr(getattr(loop, 'dataloader', None), '_iterator', None)
             if iterator is not None:
                 iterator._shutdown_workers()
+
+
+@pytest.fixture(scope='session')
+def through(tmp_path_factory, pictures, teacher_weights, toy_data, random_teacher):
+    """``through('detector')``: what that run ends with if nothing happens to it; run once."""
+
+    @cache
+    def run(kind: str):
+        folder = tmp_path_factory.mktemp('through')
+        cfg = (
+            _classifier(folder, pictures, teacher_weights)
+            if kind == 'classifier'
+            else _detector(folder, toy_data, random_teacher)
+        )
+        with _starter() as build:
+            runner = build(cfg)
+            runner.train()
+        return ending(runner)
+
+    return run
 
 
 class Killed(BaseException):
@@ -132,6 +169,7 @@ def ending(runner):
     hub = runner.message_hub
     newest = load_checkpoint(newest_checkpoint(runner.work_dir))
     return {
+        'seed': runner.seed,
         'recorded': {
             'iter': newest['meta']['iter'],
             'best': newest['message_hub']['runtime_info'].get('best_score'),
