@@ -44,6 +44,7 @@ FAMILIES = (
     'imagenet/MobileNetV2',
     'imagenet/ResNet18',
 )
+RELATED = ('cifar/ShuffleV1', 'tiny_imagenet/MobileNetV2', 'imagenet/MobileNetV2')  # to ones there
 
 
 def fill(model):
@@ -214,7 +215,10 @@ def test_the_memory_format_changes_nothing(name):
     torch.testing.assert_close(gradients(), contiguous, rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize('name', FAMILIES)
+@pytest.mark.parametrize(
+    'name',
+    [pytest.param(name, marks=pytest.mark.slow) if name in RELATED else name for name in FAMILIES],
+)
 def test_a_network_is_one_graph_to_the_compiler_and_can_be_copied(name):
     model = copy.deepcopy(network(name, num_classes=5).eval())
     graphs = []
