@@ -1,11 +1,15 @@
 """What several test files share: a handful of generated images, thin configs, the real tools."""
 
+import gc
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import mmengine.config.config
+import mmengine.config.utils
 import numpy as np
 import pytest
 import torch
@@ -16,8 +20,13 @@ pytest_plugins = ['small_runs']
 REPO = Path(__file__).parents[1]
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-# Files whose tests look at the same long runs: all of a file go to one worker.
-TOGETHER = {'tests/distributed/test_many_processes.py', 'tests/e2e/test_tools.py'}
+# Files whose tests look at the same long runs: all of a place go to one worker.
+TOGETHER = {
+    'tests/distributed/test_gradients.py': 'tests/distributed',
+    'tests/distributed/test_evaluation.py': 'tests/distributed',
+    'tests/distributed/test_stopping.py': 'tests/distributed',
+    'tests/e2e/test_tools.py': 'tests/e2e/test_tools.py',
+}
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -39,8 +48,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class OneByOne(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.split('::')[0]
-            return file if file in TOGETHER else nodeid
+            return TOGETHER.get(nodeid.split('::')[0], nodeid)
 
     return OneByOne(config, log)
 
@@ -70,21 +78,23 @@ def figures():
     return look_up
 
 
+def pytest_collection_finish():
+    """Leave what all tests share out of collections: BaseDataset asks for a whole one each time."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope='session', autouse=True)
-def format_once():
-    """MMEngine formats the config for each checkpoint, which takes longer than the rest of one."""
-    texts = {}
+def quick_configs():
+    """Spare a run what takes longer than the rest of it: formatting and finding its config.
 
-    def pretty_text(config):
-        key = repr(config)
-        if key not in texts:
-            texts[key] = formatted.fget(config)
-        return texts[key]
-
-    formatted = Config.pretty_text
-    Config.pretty_text = property(pretty_text)
-    yield
-    Config.pretty_text = formatted
+    MMEngine formats a config for each checkpoint, and reads MMDetection's hundred lists of models
+    for each ``mmdet::`` name.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mmengine.config.config, 'FormatCode', lambda text, **_: (text, True))
+        patch.setattr(mmengine.config.utils, 'load', cache(mmengine.config.utils.load))
+        yield
 
 
 @pytest.fixture(scope='session')

@@ -1,27 +1,36 @@
 """Runs of seconds: a distilled classifier in epochs, a distilled detector in iterations."""
 
 import copy
+import itertools
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
 
 from sortkd_det.checkpoints import load_checkpoint, newest_checkpoint
 from sortkd_det.cli.config import choose_pair
 from sortkd_det.cli.runner import build_runner, prepare
 
 REPO = Path(__file__).parents[1]
+NUMBERS = itertools.count()
 
 
 @pytest.fixture
 def classifier(tmp_path, pictures, teacher_weights) -> Config:
+    return _classifier(tmp_path, pictures, teacher_weights)
+
+
+def _classifier(folder, pictures, teacher_weights) -> Config:
     """SortKD with CTKD's temperature, two views, a scheduled term, the audit; 3 epochs of 3."""
     cfg = Config.fromfile(REPO / 'configs/clothing/sortkd.py')
     cfg.pairs = {'tiny': dict(teacher='resnet14', student='resnet8')}
     choose_pair(cfg, 'tiny')
     cfg.launcher = 'none'
-    cfg.work_dir = str(tmp_path / 'classifier')
+    cfg.work_dir = str(folder / 'classifier')
     cfg.model.num_classes = 3
     for split in ('train', 'val', 'test'):
         loader = cfg[f'{split}_dataloader']
@@ -46,10 +55,14 @@ def classifier(tmp_path, pictures, teacher_weights) -> Config:
 
 @pytest.fixture
 def detector(tmp_path, toy_data, random_teacher) -> Config:
+    return _detector(tmp_path, toy_data, random_teacher)
+
+
+def _detector(folder, toy_data, random_teacher) -> Config:
     """SortKD for a thin Faster R-CNN; 8 iterations of 2 images, validated twice."""
     cfg = Config.fromfile(REPO / 'configs/toy/sortkd.py')
     cfg.launcher = 'none'
-    cfg.work_dir = str(tmp_path / 'detector')
+    cfg.work_dir = str(folder / 'detector')
     for split in ('train', 'val'):
         loader = cfg[f'{split}_dataloader']
         loader.update(batch_size=2, num_workers=0, persistent_workers=False)
@@ -75,14 +88,19 @@ def detector(tmp_path, toy_data, random_teacher) -> Config:
 @pytest.fixture
 def start():
     """Build the runner of a config, under a name that no other run has."""
-    number = iter(range(10**6))
+    with _starter() as build:
+        yield build
+
+
+@contextmanager
+def _starter():
     runners = []
 
     def build(cfg: Config, work_dir: str | None = None, resume: bool | str = False):
         cfg = copy.deepcopy(cfg)
         cfg.work_dir = work_dir or cfg.work_dir
         cfg.resume = resume
-        cfg.experiment_name = f'{Path(cfg.work_dir).parent.name}-{next(number)}'
+        cfg.experiment_name = f'{Path(cfg.work_dir).parent.name}-{next(NUMBERS)}'
         runners.append(build_runner(cfg))
         return runners[-1]
 
@@ -95,12 +113,63 @@ def start():
                 iterator._shutdown_workers()
 
 
+@pytest.fixture(scope='session')
+def through(tmp_path_factory, pictures, teacher_weights, toy_data, random_teacher):
+    """``through('detector')``: what that run ends with if nothing happens to it; run once."""
+
+    @cache
+    def run(kind: str):
+        folder = tmp_path_factory.mktemp('through')
+        cfg = (
+            _classifier(folder, pictures, teacher_weights)
+            if kind == 'classifier'
+            else _detector(folder, toy_data, random_teacher)
+        )
+        with _starter() as build:
+            runner = build(cfg)
+            runner.train()
+        return ending(runner)
+
+    return run
+
+
+class Killed(BaseException):
+    """What no code of a run catches."""
+
+
+class KillAt(Hook):
+    """Dies at the n-th call of a hook's method; before every other hook, or after."""
+
+    def __init__(self, method, number, first):
+        self.priority = 'VERY_HIGH' if first else 'LOWEST'
+        self.left = number
+        setattr(self, method, self._count)
+
+    def _count(self, *args, **kwargs):
+        self.left -= 1
+        if self.left == 0:
+            raise Killed
+
+
+def killed_and_resumed(start, cfg, *moments):
+    """Train, dying at each of the moments, and resuming after each."""
+    for times, moment in enumerate(moments):
+        runner = start(cfg, resume=times > 0)
+        runner.register_hook(KillAt(*moment))
+        with pytest.raises(Killed):
+            runner.train()
+    runner = start(cfg, resume=True)
+    runner.train()
+    return runner
+
+
 def ending(runner):
     """All that a run ends with."""
     method = next(hook.method for hook in runner.hooks if type(hook).__name__ == 'DistillHook')
     hub = runner.message_hub
     newest = load_checkpoint(newest_checkpoint(runner.work_dir))
     return {
+        'seed': runner.seed,
         'recorded': {
             'iter': newest['meta']['iter'],
             'best': newest['message_hub']['runtime_info'].get('best_score'),

@@ -224,7 +224,9 @@ def test_the_audit_watches_classifiers_too(make_config, train):
     assert 'green' in log.read_text().split('teacher on the training samples, per class')[1]
 
 
-@pytest.mark.parametrize('recipe', ['cifar100/student', 'cifar100/sortkd'])
+@pytest.mark.parametrize(
+    'recipe', [pytest.param('cifar100/student', marks=pytest.mark.slow), 'cifar100/sortkd']
+)
 def test_a_run_may_be_compiled(recipe, make_config, train):
     cfg = make_config(recipe)
     plain = weights(train(cfg, 'plain'))

@@ -37,11 +37,9 @@ class Terminate(Hook):
     ],
 )
 def test_a_run_that_is_told_to_stop_saves_and_goes_on(
-    request, start, tmp_path, kind, moment, iteration
+    request, start, through, tmp_path, kind, moment, iteration
 ):
     cfg = request.getfixturevalue(kind)
-    through = start(cfg, work_dir=str(tmp_path / 'through'))
-    through.train()
     before = signal.getsignal(signal.SIGTERM)
     runner = start(cfg)
     runner.register_hook(Terminate(*moment))
@@ -53,7 +51,7 @@ def test_a_run_that_is_told_to_stop_saves_and_goes_on(
     assert (tmp_path / kind / 'last_checkpoint').read_text() == str(saved)
     resumed = start(cfg, resume=True)
     resumed.train()
-    assert_same(ending(through), ending(resumed))
+    assert_same(through(kind), ending(resumed))
     assert not saved.exists()  # the next regular checkpoint has taken its place
 
 

@@ -2,35 +2,12 @@
 
 import pytest
 import torch
+from every_loss import LOSSES, random_pair, value_and_gradients
 
-from sortkd_det.losses import (
-    BatchGramLoss,
-    ClassGramLoss,
-    DISTLoss,
-    DKDLoss,
-    KDLoss,
-    KendallLoss,
-    LearnableTemperature,
-    NKDLoss,
-    PLDLoss,
-    TTMLoss,
-)
+from sortkd_det.losses import DKDLoss, KDLoss, LearnableTemperature, RankingLoss
 
-# All but RankingLoss: its pooling runs until nothing is left to pool.
-COMPILED = {
-    'KD': KDLoss(temperature=2),
-    'KD at several temperatures': KDLoss(temperature=[1, 2, 6]),
-    'DKD': DKDLoss(beta=8, temperature=2),
-    'NKD': NKDLoss(temperature=2),
-    'TTM': TTMLoss(),
-    'WTTM': TTMLoss(weighted=True),
-    'PLD': PLDLoss(temperature=2),
-    'Kendall': KendallLoss(),
-    'DIST': DISTLoss(temperature=2),
-    'BatchGram': BatchGramLoss(temperature=2),
-    'ClassGram': ClassGramLoss(temperature=2),
-    'ClassGram of some classes': ClassGramLoss(temperature=2, confidence_quantile=0.5),
-}
+# Ranking losses pool until nothing is left to pool.
+COMPILED = {name: loss for name, loss in LOSSES.items() if not isinstance(loss, RankingLoss)}
 
 
 @pytest.fixture(autouse=True)
@@ -41,17 +18,7 @@ def _forget_what_was_compiled():
 
 
 def random_inputs(num_rows=5):
-    generator = torch.Generator().manual_seed(0)
-    student, target = torch.randn(2, num_rows, 7, generator=generator)
-    labels = torch.randint(7, (num_rows,), generator=generator)
-    return student, target, labels, torch.linspace(0, 2, num_rows)
-
-
-def value_and_gradients(loss, student, target, labels, weight):
-    """The loss and what reaches both sides."""
-    sides = [student.detach().clone().requires_grad_(), target.detach().clone().requires_grad_()]
-    value = loss(*sides, labels, weight, 3.0)
-    return value.detach(), torch.autograd.grad(value, sides)
+    return [*random_pair(num_rows), torch.linspace(0, 2, num_rows), 3.0]
 
 
 def assert_same_compiled(loss, **options):

@@ -14,43 +14,12 @@ from mmdet.datasets.samplers import GroupMultiSourceSampler
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop
-from small_runs import assert_same, ending
+from small_runs import KillAt, Killed, assert_same, ending, killed_and_resumed
 
 from sortkd_det import files
 from sortkd_det.checkpoints import newest_checkpoint
 from sortkd_det.hooks import SafeCheckpointHook
 from sortkd_det.training import EpochLoop, SeededBatchSampler
-
-
-class Killed(BaseException):
-    """What no code of a run catches."""
-
-
-class KillAt(Hook):
-    """Dies at the n-th call of a hook's method; before every other hook, or after."""
-
-    def __init__(self, method, number, first):
-        self.priority = 'VERY_HIGH' if first else 'LOWEST'
-        self.left = number
-        setattr(self, method, self._count)
-
-    def _count(self, *args, **kwargs):
-        self.left -= 1
-        if self.left == 0:
-            raise Killed
-
-
-def killed_and_resumed(start, cfg, *moments):
-    """Train, dying at each of the moments, and resuming after each."""
-    for times, moment in enumerate(moments):
-        runner = start(cfg, resume=times > 0)
-        runner.register_hook(KillAt(*moment))
-        with pytest.raises(Killed):
-            runner.train()
-    runner = start(cfg, resume=True)
-    runner.train()
-    return runner
-
 
 CLASSIFIER_MOMENTS = [
     ('before_train_iter', 1, True),
@@ -69,10 +38,8 @@ CLASSIFIER_MOMENTS = [
 
 
 @pytest.mark.parametrize('moment', CLASSIFIER_MOMENTS, ids=str)
-def test_a_killed_run_of_epochs_ends_as_the_other(classifier, start, tmp_path, moment):
-    through = start(classifier, work_dir=str(tmp_path / 'through'))
-    through.train()
-    assert_same(ending(through), ending(killed_and_resumed(start, classifier, moment)))
+def test_a_killed_run_of_epochs_ends_as_the_other(classifier, start, through, moment):
+    assert_same(through('classifier'), ending(killed_and_resumed(start, classifier, moment)))
 
 
 @pytest.mark.parametrize(
@@ -87,10 +54,8 @@ def test_a_killed_run_of_epochs_ends_as_the_other(classifier, start, tmp_path, m
     ],
     ids=str,
 )
-def test_a_killed_run_of_iterations_ends_as_the_other(detector, start, tmp_path, moment):
-    through = start(detector, work_dir=str(tmp_path / 'through'))
-    through.train()
-    assert_same(ending(through), ending(killed_and_resumed(start, detector, moment)))
+def test_a_killed_run_of_iterations_ends_as_the_other(detector, start, through, moment):
+    assert_same(through('detector'), ending(killed_and_resumed(start, detector, moment)))
 
 
 def test_checkpoints_within_epochs_count(classifier, start, tmp_path):
@@ -116,14 +81,12 @@ def test_a_finite_sampler_goes_on_in_a_run_of_iterations(detector, start, tmp_pa
 
 
 @pytest.mark.parametrize('kind', ['classifier', 'detector'])
-def test_the_number_of_workers_changes_no_bit(request, kind, start, tmp_path):
+def test_the_number_of_workers_changes_no_bit(request, kind, start, through):
     cfg = request.getfixturevalue(kind)
-    alone = start(cfg)
-    alone.train()
     cfg.train_dataloader.update(num_workers=2, persistent_workers=True)
-    workers = start(cfg, work_dir=str(tmp_path / 'workers'))
+    workers = start(cfg)
     workers.train()
-    assert_same(ending(alone), ending(workers))
+    assert_same(through(kind), ending(workers))
 
 
 @pytest.fixture
@@ -135,18 +98,17 @@ def any_algorithm():
 
 @pytest.mark.parametrize('kind', ['classifier', 'detector'])
 def test_no_step_needs_an_algorithm_that_is_not_deterministic(
-    request, kind, start, tmp_path, any_algorithm, monkeypatch
+    request, kind, start, through, any_algorithm, monkeypatch
 ):
     cfg = request.getfixturevalue(kind)
-    through = start(cfg, work_dir=str(tmp_path / 'through'))
-    through.train()
+    expected = through(kind)
     monkeypatch.delenv('CUBLAS_WORKSPACE_CONFIG', raising=False)
-    cfg.randomness = dict(seed=through.seed, deterministic=True)
+    cfg.randomness = dict(seed=expected['seed'], deterministic=True)
     runner = start(cfg)
     assert os.environ['CUBLAS_WORKSPACE_CONFIG'] == ':4096:8'
     assert torch.are_deterministic_algorithms_enabled()
     runner.train()
-    assert_same(ending(through), ending(runner))
+    assert_same(expected, ending(runner))
 
 
 def test_batches_of_the_past_are_not_loaded(detector, start):
@@ -187,10 +149,8 @@ def damage(path, how):
 
 @pytest.mark.parametrize('how', ['cut', 'empty', 'one bit'])
 def test_a_damaged_newest_checkpoint_is_noticed_and_the_one_before_taken(
-    classifier, start, tmp_path, how
+    classifier, start, through, tmp_path, how
 ):
-    through = start(classifier, work_dir=str(tmp_path / 'through'))
-    through.train()
     runner = start(classifier)
     runner.register_hook(KillAt('after_train_iter', 8, True))
     with pytest.raises(Killed):
@@ -200,7 +160,7 @@ def test_a_damaged_newest_checkpoint_is_noticed_and_the_one_before_taken(
         resumed = start(classifier, resume=True)
     assert resumed._load_from.endswith('epoch_1.pth')
     resumed.train()
-    assert_same(ending(through), ending(resumed))
+    assert_same(through('classifier'), ending(resumed))
 
 
 def test_without_a_checkpoint_a_run_begins_anew(classifier, start):

@@ -8,7 +8,7 @@ import copy
 from pathlib import Path
 
 import pytest
-from test_resume import KillAt, Killed
+from small_runs import KillAt, Killed
 
 WARNED = 'the schedule of this config is not that of the checkpoint'
 WARMUP = dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=5)

@@ -19,8 +19,8 @@ from .base import ClassificationDataset, share
 
 _PAGE = 'https://www.cs.toronto.edu/~kriz/'
 _NUM_PIXELS = 3 * 32 * 32
-_MAX_FILE_BYTES = 2**28  # the largest published file has 155 MB
-_MAX_ARCHIVE_BYTES = 2**29  # unpacked; the largest published archive has 187 MB
+MAX_FILE_BYTES = 2**28  # the largest published file has 155 MB
+MAX_ARCHIVE_BYTES = 2**29  # unpacked; the largest published archive has 187 MB
 _BLOCK = 512  # bytes of a tar header; contents are padded to a multiple
 
 
@@ -48,7 +48,7 @@ class _Layout:
     names: str = ''
 
 
-_LAYOUTS = {
+LAYOUTS = {
     'cifar10': (
         _Layout(
             archive='cifar-10-python.tar.gz',
@@ -143,8 +143,8 @@ class CIFAR(ClassificationDataset):
     def __init__(
         self, root: str | Path, name: str = 'cifar100', split: str = 'train', check: bool = True
     ) -> None:
-        if name not in _LAYOUTS:
-            raise ValueError(f'name must be one of {sorted(_LAYOUTS)}, got {name!r}')
+        if name not in LAYOUTS:
+            raise ValueError(f'name must be one of {sorted(LAYOUTS)}, got {name!r}')
         if split not in ('train', 'test'):
             raise ValueError(f"split must be 'train' or 'test', got {split!r}")
         layout, place = _find(Path(root).expanduser(), name)
@@ -174,13 +174,13 @@ class CIFAR(ClassificationDataset):
 
 def _find(root: Path, name: str) -> tuple[_Layout, Path]:
     """The layout that is there, and its folder or archive."""
-    for layout in _LAYOUTS[name]:
+    for layout in LAYOUTS[name]:
         if (root / layout.folder).is_dir():
             return layout, root / layout.folder
         if (root / layout.archive).is_file():
             return layout, root / layout.archive
-    candidates = [text for lay in _LAYOUTS[name] for text in (f'{lay.folder}/', lay.archive)]
-    archive = _LAYOUTS[name][0].archive
+    candidates = [text for lay in LAYOUTS[name] for text in (f'{lay.folder}/', lay.archive)]
+    archive = LAYOUTS[name][0].archive
     raise FileNotFoundError(
         f'{root} has none of {", ".join(candidates)}; nothing is downloaded: get '
         f'{_PAGE}{archive} and place it at {root / archive}'
@@ -199,7 +199,7 @@ def _read_folder(
                 f'{folder.parent}'
             )
         with path.open('rb') as file:
-            contents[name] = file.read(_MAX_FILE_BYTES + 1)
+            contents[name] = file.read(MAX_FILE_BYTES + 1)
         _check_size(len(contents[name]), str(path))
         if check and name in layout.md5:
             _check_md5(io.BytesIO(contents[name]), layout.md5[name], path)
@@ -273,14 +273,14 @@ class _Bounded:
     """A stream that ends in an error where a published archive would long have ended."""
 
     def __init__(self, stream: Any, source: str) -> None:
-        self._stream, self._source, self._left = stream, source, _MAX_ARCHIVE_BYTES
+        self._stream, self._source, self._left = stream, source, MAX_ARCHIVE_BYTES
 
     def read(self, size: int) -> bytes:
         content = self._stream.read(size)
         self._left -= len(content)
         if self._left < 0:
             raise _RefusedError(
-                f'{self._source} unpacks to more than {_MAX_ARCHIVE_BYTES} bytes, more than any '
+                f'{self._source} unpacks to more than {MAX_ARCHIVE_BYTES} bytes, more than any '
                 'CIFAR archive'
             )
         return content
@@ -291,9 +291,9 @@ class _Bounded:
 
 
 def _check_size(size: int, source: str) -> None:
-    if size > _MAX_FILE_BYTES:
+    if size > MAX_FILE_BYTES:
         raise _RefusedError(
-            f'{source} has more than {_MAX_FILE_BYTES} bytes, more than any CIFAR file'
+            f'{source} has more than {MAX_FILE_BYTES} bytes, more than any CIFAR file'
         )
 
 
