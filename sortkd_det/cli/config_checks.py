@@ -1,10 +1,8 @@
 """Settings that MMEngine would stumble over late, or take for something else."""
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from mmengine.config import Config
 from mmengine.registry import FUNCTIONS, OPTIMIZERS, DefaultScope
 
@@ -39,8 +37,6 @@ _TYPES = {
     'optim_wrapper.optimizer.type': OPTIMIZERS,
     **{f'{split}_dataloader.collate_fn.type': FUNCTIONS for split in _SPLITS},
 }
-# What a launcher tells each process.
-_RANKS = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_LOCAL_RANK'}
 
 
 def check_settings(cfg: Config) -> None:
@@ -73,26 +69,6 @@ def check_settings(cfg: Config) -> None:
             with root.switch_scope_and_registry(None) as registry:
                 if isinstance(kind, str) and registry.get(kind) is None:
                     raise KeyError(f'{kind} is not in the {registry.name} registry')
-
-
-def check_launcher(launcher: str) -> None:
-    """Raise unless this is a process that ``launcher`` has started.
-
-    Raises:
-        ValueError: it is not, or there are no GPUs for it.
-    """
-    if launcher == 'none':
-        return
-    if launcher != 'pytorch' and not torch.cuda.is_available():
-        raise ValueError(
-            f'--launcher {launcher} needs GPUs; on CPUs use tools/dist_train.sh '
-            '(--launcher pytorch)'
-        )
-    if _RANKS[launcher] not in os.environ:
-        raise ValueError(
-            f'--launcher {launcher} is for processes that a launcher has started, but '
-            f'{_RANKS[launcher]} is not set: use tools/dist_train.sh or tools/slurm_train.sh'
-        )
 
 
 def _setting(cfg: Any, name: str) -> Any:
