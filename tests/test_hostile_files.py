@@ -43,7 +43,7 @@ from sortkd_det.checkpoints import read as checkpoint
 from sortkd_det.checkpoints.fit import find_weights
 from sortkd_det.checkpoints.read import restore_history
 from sortkd_det.classification.data import CIFAR, decode_image
-from sortkd_det.cli.config import choose_pair
+from sortkd_det.cli.config import run_config
 from sortkd_det.cli.runner import build_runner
 
 REPO = Path(__file__).parents[1]
@@ -481,10 +481,7 @@ def test_a_damaged_history_is_named(changes):
 @pytest.fixture
 def student(tmp_path, pictures):
     """One epoch of a small classifier, as a config."""
-    cfg = Config.fromfile(REPO / 'configs/clothing/student.py')
-    cfg.pairs = {'tiny': dict(teacher='resnet14', student='resnet8')}
-    choose_pair(cfg, 'tiny')
-    cfg.launcher = 'none'
+    cfg = run_config(REPO / 'configs/clothing/student.py')
     cfg.model.num_classes = 3
     for split in ('train', 'val', 'test'):
         loader = cfg[f'{split}_dataloader']

@@ -41,7 +41,7 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def run_config(
-    config: str,
+    config: str | os.PathLike,
     *,
     pair: str | None = None,
     teacher: str | None = None,
@@ -76,7 +76,8 @@ def run_config(
     options = dict(cfg_options or {})
     if teacher_checkpoint and any(key.endswith('teacher.checkpoint') for key in options):
         raise ValueError('teacher given twice: by --teacher-checkpoint and by --cfg-options')
-    cfg = _read(str(config))
+    config = str(config)
+    cfg = _read(config)
     read = read_method(method) if method else None
     published = take_published(cfg, pair, read.name if read and not read.is_own else None, teacher)
     layers = [*published.settings, options]
@@ -100,7 +101,7 @@ def run_config(
         cfg.work_dir = work_dir
     elif cfg.get('work_dir') is None:
         name = read.name if read else None
-        cfg.work_dir = _default_work_dir(str(config), published.pair, teacher, name)
+        cfg.work_dir = _default_work_dir(config, published.pair, teacher, name)
     return cfg
 
 

@@ -59,14 +59,13 @@ def distil(
                 hook.check_teacher = _CHECK_TEACHER
             _audit_index(cfg)
     else:
-        replaced = ' and '.join(
-            name for name, value in (('teacher', teacher), ('method', method)) if value
-        )
-        print_log(
-            f'{replaced} of the DistillHook in this config: those of the command line are taken',
-            logger='current',
-            level=logging.INFO,
-        )
+        for name, value in (('teacher', teacher), ('method', method)):
+            if value is not None:
+                print_log(
+                    f'{name} of the DistillHook in this config: that of the command line is taken',
+                    logger='current',
+                    level=logging.INFO,
+                )
     if teacher is not None:
         hook.teacher = ConfigDict(_teacher(cfg, teacher, checkpoint))
     if method is not None:
