@@ -111,9 +111,9 @@ def _import(cfg: Config, modules: Sequence[str]) -> None:
     """Have modules imported where the config, or what is kept of it in a work dir, is read."""
     imports = cfg.get('custom_imports') or dict(imports=[], allow_failed_imports=False)
     names = imports['imports']
-    names = [names] if isinstance(names, str) else list(names)
-    names += [name for name in modules if name not in names]
-    cfg.custom_imports = dict(imports=names, allow_failed_imports=False)
+    names = [names] if isinstance(names, str) else names
+    every = list(dict.fromkeys((*names, *modules)))
+    cfg.custom_imports = dict(imports=every, allow_failed_imports=False)
 
 
 # -- what is there -----------------------------------------------------------

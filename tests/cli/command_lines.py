@@ -234,8 +234,8 @@ class Given(dict):
         config.model = get_config(f'mmdet::_base_/models/{name}.py').model
         config.model.backbone.update(depth=18, init_cfg=None)
         config.model.neck.in_channels = [64, 128, 256, 512]
-        config.dump(self.folder / 'other.py')
-        return self.folder / 'other.py'
+        config.dump(self.folder / 'other.json')
+        return self.folder / 'other.json'
 
     def retina(self):
         return self.other_detector('retinanet_r50_fpn')

@@ -167,7 +167,12 @@ ROWS = [
         id='a dense head',
     ),
     pytest.param(
-        'train.py {cascade} ' + BY_TOY_TEACHER + ' ' + ON_TOY,
+        'train.py {cascade} '
+        + BY_TOY_TEACHER
+        + ' '
+        + ON_TOY
+        + ' model.roi_head.bbox_head.0.num_classes=12 model.roi_head.bbox_head.1.num_classes=12'
+        + ' model.roi_head.bbox_head.2.num_classes=12',
         ValueError,
         ['the student is a CascadeRCNN with CascadeRoIHead;', 'but neither cascades'],
         id='a cascade',
