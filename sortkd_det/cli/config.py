@@ -3,8 +3,9 @@
 import argparse
 import copy
 import importlib.util
+import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from mmengine.hub import get_config
 
 from sortkd_det.distill import read_config
 
+from .data_root import set_data_root
 from .distillation import SETTINGS, distil, find_distill_hook, place_of, set_teacher_checkpoint
 from .former import successor_of
 from .methods import read_method
@@ -73,35 +75,30 @@ def run_config(
         ValueError: a config that cannot be read; an option that would be without effect; a
             teacher without a method, weights without a teacher, and the like.
     """
+    config = str(config)
     options = dict(cfg_options or {})
     if teacher_checkpoint and any(key.endswith('teacher.checkpoint') for key in options):
         raise ValueError('teacher given twice: by --teacher-checkpoint and by --cfg-options')
-    config = str(config)
     cfg = _read(config)
     read = read_method(method) if method else None
     published = take_published(cfg, pair, read.name if read and not read.is_own else None, teacher)
-    layers = [*published.settings, options]
-    for layer in layers:
-        _merge(cfg, {key: value for key, value in layer.items() if not _distils(key)})
+    _merge(cfg, [*published.settings, options], of_distillation=False)
     published.check_network(cfg)
-    taught = find_distill_hook(cfg) is not None
     if read or teacher:
-        if teacher is None and not taught and published.teacher:
-            distil(cfg, published.teacher, teacher_checkpoint or published.checkpoint, read)
+        if teacher is None and find_distill_hook(cfg) is None:
+            checkpoint = teacher_checkpoint or published.checkpoint
+            distil(cfg, published.teacher, checkpoint, read)
         else:
             distil(cfg, teacher, teacher_checkpoint, read)
     if teacher_checkpoint:
         set_teacher_checkpoint(cfg, teacher_checkpoint)
-    for layer in layers:
-        _merge(cfg, {key: value for key, value in layer.items() if _distils(key)})
+    _merge(cfg, [*published.settings, options], of_distillation=True)
     if data_root:
         set_data_root(cfg, data_root)
     cfg.launcher = launcher
-    if work_dir:
-        cfg.work_dir = work_dir
-    elif cfg.get('work_dir') is None:
+    if work_dir or cfg.get('work_dir') is None:
         name = read.name if read else None
-        cfg.work_dir = _default_work_dir(config, published.pair, teacher, name)
+        cfg.work_dir = work_dir or _default_work_dir(config, published.pair, teacher, name)
     return cfg
 
 
@@ -128,37 +125,39 @@ def _read_zoo(name: str) -> Config:
         raise ValueError(f'config {name}: there is no package {package} here; expected mmdet::…')
     try:
         return get_config(name)
-    except Exception as error:  # a config is a program
+    except (FileNotFoundError, ValueError) as error:
         raise FileNotFoundError(
             f'config {name} is none of {package}; expected the path of one in its folder of '
             f'configs, such as mmdet::retinanet/retinanet_r18_fpn_1x_coco.py, got {path!r}'
         ) from error
 
 
-def _distils(key: str) -> bool:
-    """Whether a setting is one of the hooks that the flags may add."""
-    name, _, rest = key.partition('.')
-    return name in SETTINGS or (name == 'custom_hooks' and bool(rest))
+def _merge(cfg: Config, layers: Sequence[Mapping[str, Any]], of_distillation: bool) -> None:
+    """Apply settings, later layers over earlier ones: those of the distillation, or all others."""
+    for key, value in itertools.chain(*(layer.items() for layer in layers)):
+        name, _, rest = key.partition('.')
+        # The hooks' places are known when the flags have added them.
+        if (name in SETTINGS or (name == 'custom_hooks' and bool(rest))) == of_distillation:
+            _set(cfg, key, value)
 
 
-def _merge(cfg: Config, options: Mapping[str, Any]) -> None:
-    """Apply settings; refuse those that would be without effect or find no place."""
-    for key, value in options.items():
-        name = key.split('.')[0]
-        if name == 'data_root':
-            raise ValueError(
-                '--cfg-options data_root=… would be without effect: it has been copied into the '
-                'data sets by now; write --data-root DIR'
-            )
-        place = place_of(cfg, key) if name in SETTINGS else key
-        known = {*cfg, *SETTINGS, 'custom_hooks'}
-        meant = get_close_matches(name, known, n=1, cutoff=0.85)
-        if name not in known and meant:
-            raise ValueError(f'--cfg-options {key}=…: no setting {name}; is {meant[0]} meant?')
-        try:
-            cfg.merge_from_dict({place: copy.deepcopy(value)})
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f'--cfg-options {key}=… finds no place: {error}') from error
+def _set(cfg: Config, key: str, value: Any) -> None:
+    """Apply one setting; refuse one that would be without effect or finds no place."""
+    name = key.split('.')[0]
+    if name == 'data_root':
+        raise ValueError(
+            '--cfg-options data_root=… would be without effect: it has been copied into the '
+            'data sets by now; write --data-root DIR'
+        )
+    known = {*cfg, *SETTINGS, 'custom_hooks'}
+    meant = get_close_matches(name, known, n=1, cutoff=0.85)
+    if name not in known and meant:
+        raise ValueError(f'--cfg-options {key}=…: no setting {name}; is {meant[0]} meant?')
+    place = place_of(cfg, key) if name in SETTINGS else key
+    try:
+        cfg.merge_from_dict({place: copy.deepcopy(value)})
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f'--cfg-options {key}=… finds no place: {error}') from error
 
 
 def _default_work_dir(
@@ -171,41 +170,3 @@ def _default_work_dir(
     elif method or teacher:
         parts += [Path(name).stem for name in (teacher, method) if name]
     return os.path.join('work_dirs', *parts)
-
-
-def set_data_root(cfg: Config, data_root: str) -> None:
-    """Put ``data_root`` in place of the config's own, wherever a path begins with it.
-
-    Raises:
-        ValueError: the config names no data root.
-    """
-    old = cfg.get('data_root') or _first_data_root(cfg)
-    if not old:
-        raise ValueError('--data-root: this config names no data_root that could be replaced')
-    new = os.path.join(data_root, '')
-    old = os.path.join(old, '')
-
-    def replaced(value: Any) -> Any:
-        if isinstance(value, str):
-            if os.path.join(value, '') == old:
-                return new
-            return new + value[len(old) :] if value.startswith(old) else value
-        if isinstance(value, dict):
-            for key in value:
-                value[key] = replaced(value[key])
-            return value
-        if isinstance(value, list | tuple):
-            return type(value)(replaced(item) for item in value)
-        return value
-
-    for key in list(cfg.keys()):
-        if key != 'custom_hooks':  # a teacher's files lie where they lie
-            cfg[key] = replaced(cfg[key])
-
-
-def _first_data_root(cfg: Config) -> str | None:
-    for loader in ('train_dataloader', 'test_dataloader', 'val_dataloader'):
-        root = (cfg.get(loader) or {}).get('dataset', {}).get('data_root')
-        if root:
-            return root
-    return None

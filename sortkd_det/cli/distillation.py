@@ -39,33 +39,10 @@ def distil(
     """
     hook = find_distill_hook(cfg)
     if hook is None:
-        if method is None:
-            raise ValueError(
-                f'--teacher {teacher} needs a method: give --method NAME, one of '
-                f'{", ".join(known_methods())}, or a file of your own'
-            )
-        if teacher is None:
-            raise ValueError(
-                f'--method {method.name} needs a teacher: give --teacher CONFIG and its weights by '
-                '--teacher-checkpoint PATH'
-            )
-        cfg.custom_hooks = [
-            *(cfg.get('custom_hooks') or []),
-            ConfigDict(type=f'sortkd_det.{_DISTILL_HOOK}'),
-        ]
-        hook = find_distill_hook(cfg)
-        if uses_mmdet(cfg):
-            if cfg.get('val_dataloader') and cfg.get('val_evaluator'):
-                hook.check_teacher = _CHECK_TEACHER
-            _audit_index(cfg)
+        _check_both(teacher, method)
+        hook = _add_hooks(cfg)
     else:
-        for name, value in (('teacher', teacher), ('method', method)):
-            if value is not None:
-                print_log(
-                    f'{name} of the DistillHook in this config: that of the command line is taken',
-                    logger='current',
-                    level=logging.INFO,
-                )
+        _tell_what_is_replaced(teacher, method)
     if teacher is not None:
         hook.teacher = ConfigDict(_teacher(cfg, teacher, checkpoint))
     if method is not None:
@@ -74,6 +51,42 @@ def distil(
         if method.student_weight is not None:
             hook.student_weight = method.student_weight
     _import(cfg, ['sortkd_det.hooks', *(method.imports if method else ())])
+
+
+def _check_both(teacher: str | None, method: MethodFile | None) -> None:
+    """Raise unless there are a teacher and a method, where the config has neither."""
+    if method is None:
+        raise ValueError(
+            f'--teacher {teacher} needs a method: give --method NAME, one of '
+            f'{", ".join(known_methods())}, or a file of your own'
+        )
+    if teacher is None:
+        raise ValueError(
+            f'--method {method.name} needs a teacher: give --teacher CONFIG and its weights by '
+            '--teacher-checkpoint PATH'
+        )
+
+
+def _add_hooks(cfg: Config) -> dict:
+    """Add the hook that distils and, for detectors, the audit; the first one, without arguments."""
+    added = ConfigDict(type=f'sortkd_det.{_DISTILL_HOOK}')
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), added]
+    hook = find_distill_hook(cfg)
+    if uses_mmdet(cfg):
+        if cfg.get('val_dataloader') and cfg.get('val_evaluator'):
+            hook.check_teacher = _CHECK_TEACHER
+        _audit_index(cfg)
+    return hook
+
+
+def _tell_what_is_replaced(teacher: str | None, method: MethodFile | None) -> None:
+    for name, value in (('teacher', teacher), ('method', method)):
+        if value is not None:
+            print_log(
+                f'{name} of the DistillHook in this config: that of the command line is taken',
+                logger='current',
+                level=logging.INFO,
+            )
 
 
 def _teacher(cfg: Config, name: str, checkpoint: str | None) -> dict[str, Any]:
