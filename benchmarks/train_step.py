@@ -37,7 +37,7 @@ from mmengine.runner import Runner
 from report import Table, verdict, write_record
 from torch import Tensor
 
-from sortkd_det.cli.config import load_config
+from sortkd_det.cli.config import run_config
 from sortkd_det.cli.distillation import find_distill_hook, set_teacher_checkpoint, student_config
 from sortkd_det.cli.runner import build_runner
 from sortkd_det.hooks import DistillHook, TeacherAuditHook
@@ -91,16 +91,7 @@ def read_config(args: argparse.Namespace, folder: Path) -> Config:
     Raises:
         ValueError: nothing distils in it, or its student has no box head.
     """
-    cfg = load_config(
-        argparse.Namespace(
-            config=args.config,
-            cfg_options=None,
-            data_root=None,
-            work_dir=str(folder / 'work'),
-            launcher='none',
-            local_rank=0,
-        )
-    )
+    cfg = run_config(args.config, work_dir=str(folder / 'work'))
     hook = find_distill_hook(cfg)
     if hook is None:
         raise ValueError(f'{args.config} has no sortkd_det.DistillHook in custom_hooks')

@@ -14,7 +14,7 @@ import torch
 from mmengine.config import Config
 from ports import free_port
 
-from sortkd_det.cli.config import choose_pair, set_data_root
+from sortkd_det.cli.config import run_config, set_data_root
 
 REPO = Path(__file__).parents[1]
 WORKER = REPO / 'tests/distributed/worker.py'
@@ -95,12 +95,14 @@ def launch(command: list, timeout: float, told: str | None = None) -> tuple[str,
 
 def classifier(pictures, teacher_weights, method=(SORTKD,), **hook):
     """A distilled classifier that sees 4 images in each of its 3 steps an epoch."""
-    cfg = Config.fromfile(REPO / 'configs/cifar100/sortkd.py')
-    cfg.pairs = {'tiny': dict(teacher='resnet14', student='resnet8', lr=0.05)}
-    choose_pair(cfg, 'tiny')
-    cfg.pop('pairs')
-    cfg.custom_imports.imports = ['sortkd_det.classification', 'worker']
-    cfg.model.num_classes = 3
+    cfg = run_config(
+        REPO / 'configs/cifar100.py',
+        teacher='resnet14',
+        teacher_checkpoint=str(teacher_weights),
+        method='sortkd',
+        cfg_options={'model.type': 'sortkd_det.cifar/resnet8', 'model.num_classes': 3},
+    )
+    cfg.custom_imports.imports.append('worker')
     for split in ('train', 'val', 'test'):
         loader = cfg[f'{split}_dataloader']
         loader.batch_size = 4
@@ -110,16 +112,19 @@ def classifier(pictures, teacher_weights, method=(SORTKD,), **hook):
     cfg.train_cfg = dict(by_epoch=True, max_epochs=1, val_begin=100)
     cfg.default_hooks.logger.interval = 1
     distil = cfg.custom_hooks[0]
-    distil.teacher.config.model.num_classes = 3
-    distil.teacher.checkpoint = str(teacher_weights)
     distil.update(method=list(method), student_weight=1.0, **hook)
     return cfg
 
 
 def detector(toy_data, random_teacher, method=(SORTKD,), **hook):
     """A distilled detector that sees 4 images in each of its 2 steps, as many RoIs in each."""
-    cfg = Config.fromfile(REPO / 'configs/toy/sortkd.py')
-    set_data_root(cfg, str(toy_data))
+    cfg = run_config(
+        REPO / 'configs/toy/student.py',
+        teacher=str(REPO / 'configs/toy/teacher.py'),
+        teacher_checkpoint=str(random_teacher),
+        method='sortkd',
+        data_root=str(toy_data),
+    )
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.batch_size = 4
         loader.num_workers, loader.persistent_workers = 0, False
@@ -132,9 +137,6 @@ def detector(toy_data, random_teacher, method=(SORTKD,), **hook):
         cfg.model.train_cfg[stage].sampler.type = 'FirstSampler'
     cfg.model.train_cfg.rpn_proposal.nms = None  # mmcv's knows float32 only
     distil = cfg.custom_hooks[0]
-    distil.teacher = dict(
-        config=str(REPO / 'configs/toy/teacher.py'), checkpoint=str(random_teacher)
-    )
     distil.update(method=list(method), check_teacher=None, **hook)
     cfg.custom_hooks = [distil]
     return cfg

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 
 from sortkd_det.checkpoints import load_checkpoint, newest_checkpoint
-from sortkd_det.cli.config import choose_pair
+from sortkd_det.cli.config import run_config
 from sortkd_det.cli.runner import build_runner, prepare
 
 REPO = Path(__file__).parents[1]
@@ -26,12 +26,14 @@ def classifier(tmp_path, pictures, teacher_weights) -> Config:
 
 def _classifier(folder, pictures, teacher_weights) -> Config:
     """SortKD with CTKD's temperature, two views, a scheduled term, the audit; 3 epochs of 3."""
-    cfg = Config.fromfile(REPO / 'configs/clothing/sortkd.py')
-    cfg.pairs = {'tiny': dict(teacher='resnet14', student='resnet8')}
-    choose_pair(cfg, 'tiny')
-    cfg.launcher = 'none'
-    cfg.work_dir = str(folder / 'classifier')
-    cfg.model.num_classes = 3
+    cfg = run_config(
+        REPO / 'configs/clothing/student.py',
+        teacher='resnet14',
+        teacher_checkpoint=str(teacher_weights),
+        method='sortkd',
+        cfg_options={'model.num_classes': 3},
+        work_dir=str(folder / 'classifier'),
+    )
     for split in ('train', 'val', 'test'):
         loader = cfg[f'{split}_dataloader']
         loader.batch_size = 4
@@ -39,10 +41,7 @@ def _classifier(folder, pictures, teacher_weights) -> Config:
     cfg.train_cfg.update(max_epochs=3, val_interval=1)
     cfg.default_hooks.logger.interval = 1
     cfg.default_hooks.checkpoint.update(interval=1, max_keep_ckpts=2, save_best='accuracy/top1')
-    hook = cfg.custom_hooks[0]
-    hook.teacher.config.model.update(type='sortkd_det.cifar/resnet14', num_classes=3)
-    hook.teacher.checkpoint = str(teacher_weights)
-    hook.method = [
+    cfg.custom_hooks[0].method = [
         dict(
             processors=['SortLogits'],
             loss=dict(type='KDLoss', temperature=dict(type='LearnableTemperature')),
@@ -60,9 +59,14 @@ def detector(tmp_path, toy_data, random_teacher) -> Config:
 
 def _detector(folder, toy_data, random_teacher) -> Config:
     """SortKD for a thin Faster R-CNN; 8 iterations of 2 images, validated twice."""
-    cfg = Config.fromfile(REPO / 'configs/toy/sortkd.py')
-    cfg.launcher = 'none'
-    cfg.work_dir = str(folder / 'detector')
+    cfg = run_config(
+        REPO / 'configs/toy/student.py',
+        teacher=str(REPO / 'configs/toy/teacher.py'),
+        teacher_checkpoint=str(random_teacher),
+        method='sortkd',
+        cfg_options={'check_teacher': None},
+        work_dir=str(folder / 'detector'),
+    )
     for split in ('train', 'val'):
         loader = cfg[f'{split}_dataloader']
         loader.update(batch_size=2, num_workers=0, persistent_workers=False)
@@ -75,12 +79,6 @@ def _detector(folder, toy_data, random_teacher) -> Config:
     cfg.default_hooks.checkpoint = dict(
         type='CheckpointHook', by_epoch=False, interval=2, max_keep_ckpts=2, save_best='auto'
     )
-    for hook in cfg.custom_hooks:
-        if hook.type == 'sortkd_det.DistillHook':
-            hook.teacher.update(
-                config=str(REPO / 'configs/toy/teacher.py'), checkpoint=str(random_teacher)
-            )
-            hook.check_teacher = None
     prepare(cfg, ())
     return cfg
 

@@ -2,9 +2,7 @@
 
 import argparse
 
-from sortkd_det.cli.arguments import add_common_arguments
-from sortkd_det.cli.config import load_config, uses_mmdet
-from sortkd_det.cli.distillation import find_distill_hook, set_teacher_checkpoint
+from sortkd_det.cli.arguments import add_common_arguments, add_distillation_arguments
 from sortkd_det.cli.errors import run_tool
 
 
@@ -12,21 +10,21 @@ def get_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_common_arguments(parser)
-    parser.add_argument(
-        '--teacher-checkpoint', help="the teacher's weights, in place of the config's or the zoo's"
-    )
+    add_distillation_arguments(parser)
     return parser
 
 
 def main(args: argparse.Namespace) -> None:
     """Print two tables: what each data set holds, and what was found."""
+    from sortkd_det.cli.config import load_config
+    from sortkd_det.cli.distillation import find_distill_hook
+    from sortkd_det.cli.packages import uses_mmdet
+
     cfg = load_config(args)
     if not uses_mmdet(cfg):
         raise ValueError(
             f'{args.config} is no config of MMDetection: tools/check_data.py looks at COCO files'
         )
-    if args.teacher_checkpoint:
-        set_teacher_checkpoint(cfg, args.teacher_checkpoint)
     from sortkd_det.detection.data_checks import check_data, check_teacher
     from sortkd_det.detection.registries import register_mmdet
 

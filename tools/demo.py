@@ -4,7 +4,6 @@ import argparse
 from pathlib import Path
 
 from sortkd_det.cli.errors import run_tool
-from sortkd_det.files import make_folder
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -28,6 +27,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     """Run the demo."""
+    from sortkd_det.files import make_folder
     from sortkd_det.studies.demo.steps import Demo, DemoOptions
 
     options = DemoOptions(

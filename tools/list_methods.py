@@ -3,7 +3,6 @@
 import argparse
 
 from sortkd_det.cli.errors import run_tool
-from sortkd_det.cli.registered import registered
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -15,6 +14,8 @@ def get_parser() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     """Print the tables."""
+    from sortkd_det.cli.registered import registered
+
     for title, lines in registered().items():
         print(f'\n{title}')
         width = max(len(name) for name in lines)

@@ -4,10 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
 from sortkd_det.cli.errors import run_tool
-from sortkd_det.studies.soak import Soak, summary
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -29,6 +26,10 @@ def get_parser() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     """Kill, resume, compare."""
+    from rich.console import Console
+
+    from sortkd_det.studies.soak import Soak, summary
+
     repository = Path(__file__).resolve().parents[1]
     soak = Soak(repository, [args.config, *args.options], Path(args.work_dir), args.seed)
     trials = soak.run(args.runs)

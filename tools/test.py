@@ -3,10 +3,7 @@
 import argparse
 
 from sortkd_det.cli.arguments import add_common_arguments
-from sortkd_det.cli.config import load_config, uses_mmdet
 from sortkd_det.cli.errors import run_tool
-from sortkd_det.cli.runner import build_runner, is_main_process, prepare
-from sortkd_det.files import make_folder
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -25,6 +22,12 @@ def get_parser() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     """Test."""
     import os
+
+    from sortkd_det.cli.config import load_config
+    from sortkd_det.cli.launcher import is_main_process
+    from sortkd_det.cli.packages import uses_mmdet
+    from sortkd_det.cli.runner import build_runner, prepare
+    from sortkd_det.files import make_folder
 
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         raise ValueError(f'--out must name a .pkl or .pickle file, got {args.out}')

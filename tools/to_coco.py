@@ -3,7 +3,6 @@
 import argparse
 
 from sortkd_det.cli.errors import run_tool
-from sortkd_det.files import make_folder
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -40,6 +39,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     """Convert."""
     from sortkd_det.detection.formats import describe, read_voc, read_yolo, write_coco
+    from sortkd_det.files import make_folder
 
     make_folder(args.out, '--out')
     if args.format == 'voc':

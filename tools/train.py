@@ -1,21 +1,16 @@
-"""Train a model, alone or with a teacher: any MMDetection config, or one of ours."""
+"""Train a model, alone or taught by another: --teacher and --method beside any student's config."""
 
 import argparse
 
-from sortkd_det.cli.arguments import add_common_arguments
-from sortkd_det.cli.config import load_config
-from sortkd_det.cli.distillation import find_distill_hook, set_teacher_checkpoint
+from sortkd_det.cli.arguments import add_common_arguments, add_distillation_arguments
 from sortkd_det.cli.errors import run_tool
-from sortkd_det.cli.runner import build_runner, is_main_process, prepare
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """The command line, as MMDetection's own, and the two settings of distillation."""
+    """The command line, as MMDetection's own, and the three flags of distillation."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_common_arguments(parser)
-    parser.add_argument(
-        '--teacher-checkpoint', help="the teacher's weights, in place of the config's or the zoo's"
-    )
+    add_distillation_arguments(parser)
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size'
@@ -33,13 +28,13 @@ def main(args: argparse.Namespace) -> None:
     """Train."""
     import torch
 
+    from sortkd_det.cli.config import load_config
+    from sortkd_det.cli.distillation import find_distill_hook
+    from sortkd_det.cli.launcher import is_main_process
+    from sortkd_det.cli.runner import build_runner, prepare
     from sortkd_det.distill.teacher_trial import check_validation
 
     cfg = load_config(args)
-    if args.teacher_checkpoint:
-        if any(key.endswith('teacher.checkpoint') for key in args.cfg_options or ()):
-            raise ValueError('teacher given twice: by --teacher-checkpoint and by --cfg-options')
-        set_teacher_checkpoint(cfg, args.teacher_checkpoint)
     if args.amp:
         if not torch.cuda.is_available():
             raise ValueError('--amp needs a GPU, and torch sees none')

@@ -1,22 +1,40 @@
-"""The command line that the tools share."""
+"""The options that tools share. Nothing heavy is imported before a command line is read."""
 
 import argparse
+from collections.abc import Sequence
 
-from mmengine.config import DictAction
+
+class CfgOptions(argparse.Action):
+    """MMEngine's ``DictAction``, which brings torch along: imported when there are options."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Sequence[str],
+        option_string: str | None = None,
+    ) -> None:
+        """Turn ``key=value`` into an entry of a dict; raise ValueError for what is none."""
+        from mmengine.config import DictAction
+
+        action = DictAction(self.option_strings, self.dest, nargs=self.nargs)
+        action(parser, namespace, values, option_string)
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options that every tool that runs a model takes, named as MMDetection names them."""
-    parser.add_argument('config', help='config file')
+    """Add what every tool that runs a model takes, named as MMDetection names it."""
+    parser.add_argument('config', help="config file of a student, or MMDetection's own: mmdet::…")
     parser.add_argument('--work-dir', help='folder of logs, checkpoints and results')
     parser.add_argument('--data-root', help="folder of the data set, in place of the config's")
     parser.add_argument(
-        '--pair', help="teacher and student, of the config's `pairs` (classification)"
+        '--pair',
+        help='teacher and student of the data set, with their settings: resnet32x4-resnet8x4 '
+        '(classification)',
     )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=CfgOptions,
         help='override settings of the config: key=value, nested by dots; lists as key="[a,b]"',
     )
     parser.add_argument(
@@ -27,3 +45,20 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
     parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
+
+
+def add_distillation_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the three flags that make a plain student's run a distillation."""
+    parser.add_argument(
+        '--teacher',
+        help="the teacher's config: a file, mmdet::… or the name of a classifier (resnet32x4)",
+    )
+    parser.add_argument(
+        '--teacher-checkpoint', help="the teacher's weights, in place of the config's or the zoo's"
+    )
+    parser.add_argument(
+        '--method',
+        help='sortkd, kd, … (configs/_base_/methods/), or a file of your own with method = […]; '
+        '--cfg-options method.0.loss.temperature=2 sets what is in it, and student_weight=…, '
+        'teacher.…=…, check_teacher=…, audit.interval=… what is beside it',
+    )

@@ -1,149 +1,172 @@
-"""From a config file and options to the config of a run."""
+"""From a command line to the config of a run."""
 
 import argparse
+import copy
+import importlib.util
+import itertools
 import os
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.hub import get_config
 
 from sortkd_det.distill import read_config
 
-from .distillation import find_distill_hook, package_of
-
-_VARIABLES = ('teacher', 'method', 'pairs', 'pair')
+from .data_root import set_data_root
+from .distillation import SETTINGS, distil, find_distill_hook, place_of, set_teacher_checkpoint
+from .former import successor_of
+from .methods import read_method
+from .published import take_published
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """The config of a run, with the common options applied.
+    """The config of a run, as :func:`run_config` makes it of a tool's command line.
 
-    Raises:
-        FileNotFoundError: no such config file.
-        ValueError: a config that cannot be read; an option that would be without effect.
+    A tool without the flags of distillation takes a student's config as it is.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = read_config(args.config)
-    choose_pair(cfg, getattr(args, 'pair', None))
-    cfg.launcher = args.launcher
-    if args.cfg_options:
-        _merge_options(cfg, args.cfg_options)
-    if args.data_root:
-        set_data_root(cfg, args.data_root)
-    if args.work_dir:
-        cfg.work_dir = args.work_dir
-    elif cfg.get('work_dir') is None:
-        folders = [Path(args.config).parent.name, args.pair] if args.pair else []
-        cfg.work_dir = os.path.join('work_dirs', *folders, Path(args.config).stem)
+    given = vars(args)
+    return run_config(
+        args.config,
+        pair=given.get('pair'),
+        teacher=given.get('teacher'),
+        teacher_checkpoint=given.get('teacher_checkpoint'),
+        method=given.get('method'),
+        cfg_options=args.cfg_options,
+        data_root=args.data_root,
+        work_dir=args.work_dir,
+        launcher=args.launcher,
+    )
+
+
+def run_config(
+    config: str | os.PathLike,
+    *,
+    pair: str | None = None,
+    teacher: str | None = None,
+    teacher_checkpoint: str | None = None,
+    method: str | None = None,
+    cfg_options: Mapping[str, Any] | None = None,
+    data_root: str | None = None,
+    work_dir: str | None = None,
+    launcher: str = 'none',
+) -> Config:
+    """The config of a run: a student's, with a teacher and a method, if they are given.
+
+    What ``cfg_options`` say comes last, whatever it is about.
+
+    Args:
+        config: a config file, or ``mmdet::…`` for one of MMDetection's own.
+        pair: teacher and student of a data set with a table of pairs.
+        teacher: config of the teacher, as :func:`~.distillation.distil` takes it; None: that of
+            the pair, or of the config.
+        teacher_checkpoint: its weights; None: those of the pair, the config or the model zoo.
+        method: name or file of a method; None: that of the config, or the student alone.
+        cfg_options: settings to change, by dotted names.
+        data_root: folder of the data set, in place of the config's.
+        work_dir: folder of all that the run writes; None: the config's, or one in ``work_dirs``.
+        launcher: of several processes.
+
+    Raises:
+        FileNotFoundError: no such config file or method.
+        ValueError: a config that cannot be read; an option that would be without effect; a
+            teacher without a method, weights without a teacher, and the like.
+    """
+    config = str(config)
+    options = dict(cfg_options or {})
+    if teacher_checkpoint and any(key.endswith('teacher.checkpoint') for key in options):
+        raise ValueError('teacher given twice: by --teacher-checkpoint and by --cfg-options')
+    cfg = _read(config)
+    read = read_method(method) if method else None
+    published = take_published(cfg, pair, read.name if read and not read.is_own else None, teacher)
+    _merge(cfg, [*published.settings, options], of_distillation=False)
+    published.check_network(cfg)
+    if read or teacher:
+        if teacher is None and find_distill_hook(cfg) is None:
+            checkpoint = teacher_checkpoint or published.checkpoint
+            distil(cfg, published.teacher, checkpoint, read)
+        else:
+            distil(cfg, teacher, teacher_checkpoint, read)
+    if teacher_checkpoint:
+        set_teacher_checkpoint(cfg, teacher_checkpoint)
+    _merge(cfg, [*published.settings, options], of_distillation=True)
+    if data_root:
+        set_data_root(cfg, data_root)
+    cfg.launcher = launcher
+    if work_dir or cfg.get('work_dir') is None:
+        name = read.name if read else None
+        cfg.work_dir = work_dir or _default_work_dir(config, published.pair, teacher, name)
     return cfg
 
 
-def _merge_options(cfg: Config, options: dict[str, Any]) -> None:
-    """Apply ``--cfg-options``; refuse those that would be without effect or find no place."""
-    for key in options:
-        name = key.split('.')[0]
-        if name in _VARIABLES and find_distill_hook(cfg) is not None:
-            raise ValueError(
-                f'--cfg-options {key}=… would be without effect: {name} has been copied into '
-                'custom_hooks by now; write custom_hooks.0.… instead, or --teacher-checkpoint for '
-                'the weights'
-            )
-        if name == 'data_root':
-            raise ValueError(
-                '--cfg-options data_root=… would be without effect: it has been copied into the '
-                'data sets by now; write --data-root DIR'
-            )
-        meant = get_close_matches(name, cfg, n=1, cutoff=0.85)
-        if name not in cfg and meant:
-            raise ValueError(f'--cfg-options {key}=…: no setting {name}; is {meant[0]} meant?')
-        try:
-            cfg.merge_from_dict({key: options[key]})
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f'--cfg-options {key}=… finds no place: {error}') from error
+def _read(config: str) -> Config:
+    """The config by its name, without variables that have been copied into the hook by now."""
+    if '::' in config:
+        cfg = _read_zoo(config)
+    elif not os.path.isfile(config) and (arguments := successor_of(config)):
+        raise FileNotFoundError(
+            f'config file {config} does not exist any more; what it said is now said by: '
+            f'python tools/train.py {arguments}'
+        )
+    else:
+        cfg = read_config(config)
+    if find_distill_hook(cfg) is not None:
+        for name in ('teacher', 'method'):
+            cfg.pop(name, None)
+    return cfg
 
 
-def choose_pair(cfg: Config, name: str | None) -> None:
-    """Fill a config for many pairs of teacher and student in for one of them.
-
-    ``cfg.pairs`` holds, by name, what differs between them: ``{'student': …, 'lr': …}``.
-    Wherever a value of the config is the string ``'{lr}'``, that pair's value takes its
-    place, and its text within longer strings. ``cfg.pair`` names the pair unless ``name`` does.
-
-    Raises:
-        ValueError: no such pair, one that lacks what the config asks for, or a name
-            for a config without pairs.
-    """
-    pairs = cfg.get('pairs')
-    if pairs is None:
-        if name is not None:
-            raise ValueError(f'--pair {name}: this config has no table of pairs')
-        return
-    name = name or cfg.get('pair')
-    if name not in pairs:
-        raise ValueError(f'--pair must be one of {", ".join(pairs)}; got {name!r}')
-    values = dict(pairs[name])
-
-    def filled(value: Any) -> Any:
-        if isinstance(value, str) and '{' in value:
-            try:
-                whole = value[1:-1]
-                return values[whole] if whole in values else value.format(**values)
-            except KeyError as error:
-                raise ValueError(
-                    f'the pair {name} has no {error}, which this config asks for; '
-                    f'it has {", ".join(values)}'
-                ) from error
-        if isinstance(value, dict):
-            return type(value)({key: filled(item) for key, item in value.items()})
-        if isinstance(value, list | tuple):
-            return type(value)(filled(item) for item in value)
-        return value
-
-    for key in list(cfg.keys()):
-        if key != 'pairs':
-            cfg[key] = filled(cfg[key])
-    cfg.pair = name
+def _read_zoo(name: str) -> Config:
+    package, _, path = name.partition('::')
+    if importlib.util.find_spec(package) is None:  # or MMEngine would install it
+        raise ValueError(f'config {name}: there is no package {package} here; expected mmdet::…')
+    try:
+        return get_config(name)
+    except (FileNotFoundError, ValueError) as error:
+        raise FileNotFoundError(
+            f'config {name} is none of {package}; expected the path of one in its folder of '
+            f'configs, such as mmdet::retinanet/retinanet_r18_fpn_1x_coco.py, got {path!r}'
+        ) from error
 
 
-def uses_mmdet(cfg: Config) -> bool:
-    """Whether the run is one of MMDetection's; a classifier needs neither it nor mmcv."""
-    kind = (cfg.get('model') or {}).get('type')  # a class, in configs of the new style
-    return cfg.get('default_scope') == 'mmdet' or package_of(kind) == 'mmdet'
+def _merge(cfg: Config, layers: Sequence[Mapping[str, Any]], of_distillation: bool) -> None:
+    """Apply settings, later layers over earlier ones: those of the distillation, or all others."""
+    for key, value in itertools.chain(*(layer.items() for layer in layers)):
+        name, _, rest = key.partition('.')
+        # The hooks' places are known when the flags have added them.
+        if (name in SETTINGS or (name == 'custom_hooks' and bool(rest))) == of_distillation:
+            _set(cfg, key, value)
 
 
-def set_data_root(cfg: Config, data_root: str) -> None:
-    """Put ``data_root`` in place of the config's own, wherever a path begins with it.
-
-    Raises:
-        ValueError: the config names no data root.
-    """
-    old = cfg.get('data_root') or _first_data_root(cfg)
-    if not old:
-        raise ValueError('--data-root: this config names no data_root that could be replaced')
-    new = os.path.join(data_root, '')
-    old = os.path.join(old, '')
-
-    def replaced(value: Any) -> Any:
-        if isinstance(value, str):
-            if os.path.join(value, '') == old:
-                return new
-            return new + value[len(old) :] if value.startswith(old) else value
-        if isinstance(value, dict):
-            for key in value:
-                value[key] = replaced(value[key])
-            return value
-        if isinstance(value, list | tuple):
-            return type(value)(replaced(item) for item in value)
-        return value
-
-    for key in list(cfg.keys()):
-        if key != 'custom_hooks':  # a teacher's files lie where they lie
-            cfg[key] = replaced(cfg[key])
+def _set(cfg: Config, key: str, value: Any) -> None:
+    """Apply one setting; refuse one that would be without effect or finds no place."""
+    name = key.split('.')[0]
+    if name == 'data_root':
+        raise ValueError(
+            '--cfg-options data_root=… would be without effect: it has been copied into the '
+            'data sets by now; write --data-root DIR'
+        )
+    known = {*cfg, *SETTINGS, 'custom_hooks'}
+    meant = get_close_matches(name, known, n=1, cutoff=0.85)
+    if name not in known and meant:
+        raise ValueError(f'--cfg-options {key}=…: no setting {name}; is {meant[0]} meant?')
+    place = place_of(cfg, key) if name in SETTINGS else key
+    try:
+        cfg.merge_from_dict({place: copy.deepcopy(value)})
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f'--cfg-options {key}=… finds no place: {error}') from error
 
 
-def _first_data_root(cfg: Config) -> str | None:
-    for loader in ('train_dataloader', 'test_dataloader', 'val_dataloader'):
-        root = (cfg.get(loader) or {}).get('dataset', {}).get('data_root')
-        if root:
-            return root
-    return None
+def _default_work_dir(
+    config: str, pair: str | None, teacher: str | None, method: str | None
+) -> str:
+    """``work_dirs/CONFIG``, and within it a folder for each teacher or pair, and each method."""
+    parts = [Path(config).stem]
+    if pair:
+        parts += [pair, method or 'student']
+    elif method or teacher:
+        parts += [Path(name).stem for name in (teacher, method) if name]
+    return os.path.join('work_dirs', *parts)

@@ -1,4 +1,7 @@
-"""How a tool ends: with its work done, or with one line that says what to do."""
+"""How a tool ends: with its work done, or with one line that says what to do.
+
+What is heavy is imported where it is needed, so that a command line is answered at once.
+"""
 
 import argparse
 import contextlib
@@ -9,12 +12,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
-
-import torch
-from mmengine.logging import MMLogger
-
-from sortkd_det.hooks import EXIT_STOPPED
-from sortkd_det.registry import find_similar
 
 _FORMAT_WARNING = warnings.formatwarning
 # What a user can mend. Others are mistakes of the program, which a traceback serves better.
@@ -77,17 +74,22 @@ def _process_group_left_in_order() -> Iterator[None]:
         yield
         together = True
     except SystemExit as stopped:
+        from sortkd_det.hooks import EXIT_STOPPED
+
         together = stopped.code == EXIT_STOPPED
         raise
     finally:
-        group = torch.distributed
-        is_open = group.is_available() and group.is_initialized()
-        if is_open and (together or group.get_world_size() == 1):
-            group.destroy_process_group()
+        if 'torch' in sys.modules:  # or no group was ever opened
+            group = sys.modules['torch'].distributed
+            is_open = group.is_available() and group.is_initialized()
+            if is_open and (together or group.get_world_size() == 1):
+                group.destroy_process_group()
 
 
 def _log_traceback(error: Exception) -> str | None:
     """Keep a traceback that may have taken days to come up; the path of the log, or None."""
+    from mmengine.logging import MMLogger
+
     logger = MMLogger.get_current_instance()
     details = (type(error), error, error.__traceback__)
     record = logger.makeRecord(
@@ -109,6 +111,8 @@ def _explain(error: Exception) -> str:
     unknown = re.search(r'(\S+) is not in the (?:\S+::)?(.+?) registry', message)
     if unknown is None:
         return message
+    from sortkd_det.registry import find_similar
+
     name, kind = unknown.groups()
     similar = find_similar(kind, name)
     return f'{message[: unknown.start()]}unknown {kind} {name!r}; ' + (

@@ -1,6 +1,4 @@
-"""From a config to a runner."""
-
-import os
+"""From the config of a run to its runner."""
 
 import torch
 from mmengine.config import Config
@@ -13,12 +11,13 @@ from sortkd_det.files import make_folder
 from sortkd_det.hooks import FitCheckHook, PlainCheckpointHook
 from sortkd_det.training import ResumableRunner
 
-from .config import uses_mmdet
-from .settings import check_launcher, check_settings
+from .config_checks import check_settings
+from .launcher import check_launcher, is_main_process, start_gloo
+from .packages import uses_mmdet
 
 
 def prepare(cfg: Config, loaders: tuple[str, ...]) -> None:
-    """What MMDetection wants done before its runs: registries, and annotation files checked.
+    """Do what MMDetection wants done before its runs: registries filled, annotations checked.
 
     A classifier needs none of it, neither MMDetection nor mmcv.
 
@@ -41,7 +40,7 @@ def prepare(cfg: Config, loaders: tuple[str, ...]) -> None:
 
 
 def build_runner(cfg: Config, strict: bool = False) -> Runner:
-    """The runner of ``cfg``: resumable, checkpoints of plain types, gloo where there is no GPU.
+    """The runner of a config that has been checked; its checkpoints hold plain types alone.
 
     Args:
         cfg: the config of a run.
@@ -54,31 +53,16 @@ def build_runner(cfg: Config, strict: bool = False) -> Runner:
     check_settings(cfg)
     check_launcher(cfg.launcher)
     if cfg.launcher != 'none' and not torch.cuda.is_available():
-        _start_gloo(cfg)
+        start_gloo(cfg)
     make_folder(cfg.work_dir, '--work-dir')
-    if 'runner_type' in cfg:
-        if cfg.get('resume') == 'auto':  # others look into the work dir where nothing is named
-            cfg.resume, cfg.load_from = True, None
-        runner = RUNNERS.build(cfg)
-    else:
-        runner = ResumableRunner.from_cfg(cfg)
+    runner = _own_runner(cfg) if 'runner_type' in cfg else ResumableRunner.from_cfg(cfg)
     runner.register_hook(PlainCheckpointHook())
     runner.register_hook(FitCheckHook(strict))
     return runner
 
 
-def _start_gloo(cfg: Config) -> None:
-    """Open the process group that MMEngine cannot open on CPUs: it would set a CUDA device."""
-    if not torch.distributed.is_initialized():
-        torch.distributed.init_process_group('gloo')
-    cfg.model_wrapper_cfg = dict(
-        type='MMDistributedDataParallel',
-        device_ids=None,
-        broadcast_buffers=False,
-        find_unused_parameters=cfg.get('find_unused_parameters', False),
-    )
-
-
-def is_main_process() -> bool:
-    """Whether this is the process that checks data and prints, known before the runner is."""
-    return int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0))) == 0
+def _own_runner(cfg: Config) -> Runner:
+    """The runner that the config names in place of :class:`ResumableRunner`."""
+    if cfg.get('resume') == 'auto':  # others look into the work dir where nothing is named
+        cfg.resume, cfg.load_from = True, None
+    return RUNNERS.build(cfg)

@@ -1,8 +1,8 @@
 """A paper's table again: pairs of teacher and student × methods × seeds, one run each.
 
 Runs are those of ``tools/train.py`` and ``tools/test.py``, in processes of their own;
-what is finished is not done again. Nothing here knows what a method is: a folder of configs
-(``configs/cifar100``) holds a file for each, and a table of pairs.
+what is finished is not done again. Nothing here knows what a method is: the config of a data set
+(``configs/cifar100.py``) holds a table of pairs, and settings for each method.
 """
 
 import csv
@@ -26,14 +26,15 @@ from rich.console import Console
 from rich.table import Table
 
 from sortkd_det.checkpoints import noted_checkpoint
-from sortkd_det.cli.config import choose_pair, uses_mmdet
-from sortkd_det.distill import read_config
+from sortkd_det.cli.config import run_config
+from sortkd_det.cli.packages import uses_mmdet
 from sortkd_det.files import write_json
 from sortkd_det.functional import check_whole
 
 _METRIC = 'accuracy/top1'
 _RESULT = 'result.json'
-#: How the published tables call what our config files are called.
+_STUDENT = 'student'  # alone
+#: How the published tables call our methods.
 PUBLISHED_NAMES = {
     'kd': 'KD',
     'dkd': 'DKD',
@@ -51,7 +52,7 @@ class Task:
 
     Attributes:
         pair: name in the config's table of pairs; None: the config's own.
-        method: stem of the config file.
+        method: name or file of a method; ``'student'``: no method, the student alone.
         seed: of weights, order and augmentation.
     """
 
@@ -62,35 +63,38 @@ class Task:
     @property
     def name(self) -> str:
         """Its folder, and its key in the results."""
-        return '/'.join(filter(None, (self.pair, self.method, f'seed{self.seed}')))
+        return '/'.join(filter(None, (self.pair, Path(self.method).stem, f'seed{self.seed}')))
+
+    @property
+    def flags(self) -> dict[str, str]:
+        """The flags of ``tools/train.py`` beside the config."""
+        method = None if self.method == _STUDENT else self.method
+        given = dict(pair=self.pair, method=method)
+        return {flag: value for flag, value in given.items() if value}
 
 
 def plan(
-    folder: Path, pairs: Sequence[str], methods: Sequence[str], seeds: Sequence[int]
+    config: Path, pairs: Sequence[str], methods: Sequence[str], seeds: Sequence[int]
 ) -> list[Task]:
     """All runs, seeds outermost: a table that is cut short has few seeds of everything.
 
     Raises:
-        FileNotFoundError: a method has no config in ``folder``.
-        ValueError: a pair is in no table of pairs, a config is a detector's, or a pair, method
-            or seed is named twice.
+        FileNotFoundError: there is no such config or method.
+        ValueError: a pair is in no table of pairs, the config is a detector's, or a pair,
+            method or seed is named twice.
     """
     for name, values in (('--pairs', pairs), ('--methods', methods), ('--seeds', seeds)):
         if len(set(values)) < len(values):
             raise ValueError(f'{name} must differ, got {" ".join(map(str, values))}')
     for seed in seeds:
         check_whole('--seeds', seed, minimum=0)
-    for method in methods:
-        path = folder / f'{method}.py'
-        if not path.is_file():
-            known = ', '.join(sorted(file.stem for file in folder.glob('*.py'))) or 'no configs'
-            raise FileNotFoundError(f'no method {method!r} in {folder}; there are: {known}')
-        for pair in pairs or [None]:
-            cfg = read_config(str(path))
-            choose_pair(cfg, pair)
-            if uses_mmdet(cfg):
-                raise ValueError(f"{path} is a detector's: tables of {_METRIC} are of classifiers")
-    return [Task(p, m, s) for s, p, m in itertools.product(seeds, pairs or [None], methods)]
+    if uses_mmdet(run_config(str(config), pair=pairs[0] if pairs else None)):
+        raise ValueError(f"{config} is a detector's: tables of {_METRIC} are of classifiers")
+    tasks = [Task(p, m, s) for s, p, m in itertools.product(seeds, pairs or [None], methods)]
+    for task in tasks:
+        if task.seed == seeds[0]:
+            run_config(str(config), **task.flags)
+    return tasks
 
 
 class Reproduction:
@@ -99,18 +103,18 @@ class Reproduction:
     Several processes and machines may share ``work_dir``, each with its part of the tasks.
 
     Args:
-        folder: of the configs of the methods.
+        config: of the data set.
         work_dir: folder of everything that is written.
         repository: the checkout with ``tools/``.
         cfg_options: further ``key=value`` for every run.
-        data_root: folder of the data, in place of the configs'.
+        data_root: folder of the data, in place of the config's.
         gpus: processes of one run, by ``torch.distributed.run``; 0 or 1: no launcher. The
             learning rate is scaled with the batch, if the config says what for it was chosen.
     """
 
     def __init__(
         self,
-        folder: Path,
+        config: Path,
         work_dir: Path,
         repository: Path,
         cfg_options: Sequence[str] = (),
@@ -121,7 +125,7 @@ class Reproduction:
             if '=' not in option or option.startswith('randomness.seed='):
                 raise ValueError(f'--cfg-options {option}: takes key=value; seeds go to --seeds')
         check_whole('--gpus', gpus, minimum=0)
-        self.folder, self.work_dir, self.repository = folder, work_dir, repository
+        self.config, self.work_dir, self.repository = config, work_dir, repository
         self.cfg_options, self.data_root, self.gpus = list(cfg_options), data_root, gpus
         self._devices: Queue[str] = Queue()
 
@@ -238,10 +242,11 @@ class Reproduction:
         if self.gpus > 1:
             launcher += ['-m', 'torch.distributed.run', '--standalone']
             launcher += [f'--nproc_per_node={self.gpus}']
-        command = [*launcher, f'tools/{tool}.py', str(self.folder / f'{task.method}.py')]
+        command = [*launcher, f'tools/{tool}.py', str(self.config)]
         command += [checkpoint] if checkpoint else []
         command += ['--work-dir', str(folder / 'test' if tool == 'test' else folder)]
-        command += ['--pair', task.pair] if task.pair else []
+        flags = dict(pair=task.pair) if tool == 'test' else task.flags
+        command += [f'--{flag}={value}' for flag, value in flags.items() if value]
         command += ['--data-root', self.data_root] if self.data_root else []
         command += ['--resume'] if tool == 'train' else []
         command += ['--launcher', 'pytorch'] if self.gpus > 1 else []
@@ -315,7 +320,7 @@ def show(
         table.add_column(column)
     for pair, method in itertools.product(pairs or [None], methods):
         scores = reproduction.scores(pair, method, seeds)
-        name = 'student' if method == 'student' else PUBLISHED_NAMES.get(method, '')
+        name = _STUDENT if method == _STUDENT else PUBLISHED_NAMES.get(method, '')
         baseline = baselines.get(method)
         difference = '-'
         if baseline and scores:
@@ -324,7 +329,7 @@ def show(
             difference = difference if difference == '-' else f'to {baseline}: {difference}'
         table.add_row(
             pair or '',
-            method,
+            Path(method).stem,
             mean_and_deviation(list(scores.values())),
             figures.get((_plain(pair or ''), name), '-'),
             difference,
@@ -333,14 +338,14 @@ def show(
     console.print(table)
 
 
-def estimate(folder: Path, task: Task, num_images: int, side: int) -> float:
+def estimate(config: Path, task: Task, num_images: int, side: int) -> float:
     """Seconds that a run takes, from a few steps on random images on this machine.
 
     Teacher and student run forward, the student backward too; data, evaluation and
     the loss come on top.
 
     Args:
-        folder: of the configs.
+        config: of the data set.
         task: the run.
         num_images: of the training set.
         side: of an image, in pixels, where the config does not say.
@@ -348,8 +353,7 @@ def estimate(folder: Path, task: Task, num_images: int, side: int) -> float:
     from mmengine.registry import MODELS, DefaultScope
 
     check_whole('--num-images', num_images)
-    cfg = read_config(str(folder / f'{task.method}.py'))
-    choose_pair(cfg, task.pair)
+    cfg = run_config(str(config), **task.flags)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     hooks = [hook for hook in cfg.get('custom_hooks') or [] if 'teacher' in hook]
     with DefaultScope.overwrite_default_scope(cfg.default_scope):

@@ -6,30 +6,42 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from sortkd_det.cli.config import choose_pair
+from sortkd_det.cli.config import run_config
 from sortkd_det.cli.runner import build_runner
 from sortkd_det.hooks import DistillHook
 
 REPO = Path(__file__).parents[2]
-TINY_PAIR = dict(
-    teacher='resnet14', student='resnet8', lr=0.05, beta=2.0,
-    lskd_temperature=2.0, lskd_weight=9.0, sld_lr=0.025, sld_own=1.0, checkpoint='none.pth',
-)  # fmt: skip
+# A data set's config, and the pair whose settings are taken.
+DATA_SETS = {
+    'cifar100': ('cifar100.py', 'resnet56-resnet20'),
+    'clothing': ('clothing/student.py', None),
+    'imagenet': ('imagenet.py', 'ResNet50-MobileNetV2'),
+    'tiny_imagenet': ('tiny_imagenet.py', 'ResNet18-ShuffleV2'),
+}
 
 
 @pytest.fixture
 def make_config(tmp_path, pictures, teacher_weights):
-    """``make_config('cifar100/kd')``: that recipe as a run of one epoch on the pictures."""
+    """``make_config('cifar100/kd')``: that method there, in one epoch on the pictures."""
 
     def make(name: str, **changes) -> Config:
-        cfg = Config.fromfile(REPO / f'configs/{name}.py')
-        cfg.pairs = {'tiny': TINY_PAIR}
-        choose_pair(cfg, 'tiny')
-        cfg.work_dir = str(tmp_path / name)
-        cfg.launcher = 'none'
-        alone = name.endswith('teacher')
-        cfg.model.type = f'sortkd_det.cifar/{TINY_PAIR["teacher" if alone else "student"]}'
-        cfg.model.num_classes = 3
+        data_set, method = name.split('/')
+        config, pair = DATA_SETS[data_set]
+        if method == 'teacher':
+            config, method = f'{name}.py', 'student'
+        alone = method == 'student'
+        cfg = run_config(
+            REPO / 'configs' / config,
+            pair=pair,
+            teacher=None if alone else 'resnet14',
+            teacher_checkpoint=None if alone else str(teacher_weights),
+            method=None if alone else method,
+            cfg_options={
+                'model.type': f'sortkd_det.cifar/resnet{14 if "teacher" in name else 8}',
+                'model.num_classes': 3,
+            },
+            work_dir=str(tmp_path / name),
+        )
         for split in ('train', 'val', 'test'):
             loader = cfg[f'{split}_dataloader']
             loader.batch_size = 6
@@ -41,12 +53,6 @@ def make_config(tmp_path, pictures, teacher_weights):
         cfg.train_cfg.val_interval = 1
         cfg.default_hooks.logger.interval = 1
         cfg.default_hooks.checkpoint.interval = 1
-        for hook in cfg.get('custom_hooks') or []:
-            if 'teacher' not in hook:
-                continue
-            hook.teacher.config.model.type = f'sortkd_det.cifar/{TINY_PAIR["teacher"]}'
-            hook.teacher.config.model.num_classes = 3
-            hook.teacher.checkpoint = str(teacher_weights)
         cfg.merge_from_dict(changes)
         return cfg
 

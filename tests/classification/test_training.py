@@ -11,16 +11,24 @@ import torch
 from mmengine.config import Config
 from safetensors.torch import save_file
 
-from sortkd_det.cli.config import choose_pair
+from sortkd_det.cli.config import run_config
 from sortkd_det.cli.runner import build_runner
 from sortkd_det.distill import load_weights
 from sortkd_det.registry import MODELS
 
 REPO = Path(__file__).parents[2]
 RECIPES = [
-    f'{folder}/{path.stem}'
-    for folder in ('cifar100', 'clothing', 'imagenet', 'tiny_imagenet')
-    for path in sorted((REPO / 'configs' / folder).glob('*.py'))
+    'clothing/teacher',
+    *(
+        f'{name}/{method}'
+        for name, path in (
+            ('cifar100', 'cifar100.py'),
+            ('clothing', 'clothing/student.py'),
+            ('imagenet', 'imagenet.py'),
+            ('tiny_imagenet', 'tiny_imagenet.py'),
+        )
+        for method in ('student', *Config.fromfile(REPO / 'configs' / path).methods)
+    ),
 ]
 TWO_VIEWS = {
     'cifar100/mlkd',
@@ -265,20 +273,6 @@ def test_a_checkpoint_of_another_network_is_named(make_config, train, tmp_path):
         train(cfg)
 
 
-def test_pairs_are_asked_for_by_name(make_config):
-    cfg = make_config('cifar100/student')
-    cfg.pop('pair')
-    with pytest.raises(ValueError, match='--pair must be one of tiny; got None'):
-        choose_pair(cfg, None)
-    cfg.pairs = {'poor': dict(student='resnet8')}
-    cfg.model.type = 'sortkd_det.cifar/{teacher}'
-    with pytest.raises(ValueError, match=r"the pair poor has no 'teacher'.* it has student"):
-        choose_pair(cfg, 'poor')
-    cfg.pop('pairs')
-    with pytest.raises(ValueError, match='--pair poor: this config has no table of pairs'):
-        choose_pair(cfg, 'poor')
-
-
 # -- the tools ---------------------------------------------------------------
 
 BLOCKED = (
@@ -303,7 +297,6 @@ def test_the_tools_train_and_test_without_mmdetection(make_config, tmp_path):
     cfg.test_evaluator.per_class = True
     cfg.test_evaluator.confusion = str(tmp_path / 'confusion.png')
     path = tmp_path / 'mine.py'
-    cfg.pop('pairs')
     cfg.dump(path)
     printed = run_tool('tools/train.py', path, '--work-dir', tmp_path / 'work')
     assert 'wrote ' in printed
@@ -315,17 +308,16 @@ def test_the_tools_train_and_test_without_mmdetection(make_config, tmp_path):
     assert (tmp_path / 'confusion.png').stat().st_size > 1000
 
 
-@pytest.mark.parametrize('folder', ['cifar100', 'imagenet', 'tiny_imagenet'])
-def test_every_pair_of_every_method_names_networks_that_there_are(folder):
-    import sortkd_det.classification  # noqa: F401
-
-    paths = sorted((REPO / 'configs' / folder).glob('*.py'))
-    for pair in Config.fromfile(paths[0]).pairs:
-        for path in paths:
-            cfg = Config.fromfile(path)
-            choose_pair(cfg, pair)
+@pytest.mark.parametrize('name', ['cifar100', 'imagenet', 'tiny_imagenet'])
+def test_every_pair_of_every_method_names_networks_that_there_are(name):
+    config = REPO / f'configs/{name}.py'
+    tables = Config.fromfile(config)
+    for pair in tables.pairs:
+        for method in (None, *tables.methods):
+            cfg = run_config(config, pair=pair, method=method)
             models = [cfg.model]
             models += [hook.teacher.config.model for hook in cfg.get('custom_hooks') or []]
+            assert len(models) == (1 if method is None else 2)
             for model in models:
                 assert MODELS.get(model.type) is not None, model.type
-                assert model.type.startswith(f'sortkd_det.{folder.removesuffix("100")}/')
+                assert model.type.startswith(f'sortkd_det.{name.removesuffix("100")}/')

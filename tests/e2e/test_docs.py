@@ -62,15 +62,17 @@ def test_the_command_of_the_methods_page_lists_the_names(run_python):
 
 
 def test_a_processor_and_a_loss_of_ones_own_train(tmp_path, toy_data, random_teacher, run_python):
-    own, config, _ = blocks('docs/extending.md')
+    own, method, _ = blocks('docs/extending.md')
     shutil.copytree(REPO / 'configs', tmp_path / 'configs')
     (tmp_path / 'my_methods.py').write_text(own)
-    (tmp_path / 'my_config.py').write_text(config)
+    (tmp_path / 'my_method.py').write_text(method)
     checkpoint = tmp_path / 'work_dirs/demo/teacher/epoch_14.pth'
     checkpoint.parent.mkdir(parents=True)
     shutil.copy(random_teacher, checkpoint)
     done = run_python(
-        REPO / 'tools/train.py', 'my_config.py', '--data-root', toy_data, '--cfg-options',
+        REPO / 'tools/train.py', 'configs/toy/student.py', '--method', 'my_method.py',
+        '--teacher', 'configs/toy/teacher.py', '--teacher-checkpoint', checkpoint,
+        '--data-root', toy_data, '--cfg-options',
         'train_cfg.max_epochs=1', 'train_cfg.val_interval=9', 'default_hooks.logger.interval=1',
         'default_hooks.checkpoint.interval=1', 'train_dataloader.num_workers=0',
         'train_dataloader.persistent_workers=False',
@@ -79,7 +81,7 @@ def test_a_processor_and_a_loss_of_ones_own_train(tmp_path, toy_data, random_tea
     losses = [float(value) for value in re.findall(r'loss_distill: ([0-9.]+)', done.stdout)]
     assert len(losses) == 3
     assert min(losses) > 0
-    assert (tmp_path / 'work_dirs/my_config/epoch_1.pth').is_file()
+    assert (tmp_path / 'work_dirs/student/teacher/my_method/epoch_1.pth').is_file()
 
 
 @pytest.fixture

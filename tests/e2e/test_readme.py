@@ -8,12 +8,12 @@ from pathlib import Path
 from mmengine.config import Config
 
 REPO = Path(__file__).parents[2]
+README = (REPO / 'README.md').read_text()
 
 
 def readme_config() -> str:
     """The block of the README that a user saves as my_data.py."""
-    text = (REPO / 'README.md').read_text()
-    (block,) = re.findall(r'Save this as `my_data\.py`:\n.*?```python\n(.*?)```', text, re.DOTALL)
+    (block,) = re.findall(r'Save this as `my_data\.py`:\n.*?```python\n(.*?)```', README, re.DOTALL)
     return block
 
 
@@ -36,6 +36,8 @@ def write_mine(toy_data: Path, root: Path) -> None:
 
 def test_the_config_for_ones_own_data_trains(tmp_path, toy_data, run_python, save_random_weights):
     block = readme_config()
+    (arguments,) = re.findall(r'`python tools/train\.py (my_data\.py .*?)`', README)
+    arguments = arguments.split()
     assert len(block.splitlines()) <= 12
     # A user's checkout: the configs of the repository, and the user's files beside them.
     shutil.copytree(REPO / 'configs', tmp_path / 'configs')
@@ -50,7 +52,7 @@ def test_the_config_for_ones_own_data_trains(tmp_path, toy_data, run_python, sav
     save_random_weights(Config.fromfile(teacher), tmp_path / 'my_teacher.pth')
     small = 'scale=(160,160)'
     done = run_python(
-        REPO / 'tools/train.py', 'my_data.py', '--cfg-options', 'train_cfg.max_epochs=1',
+        REPO / 'tools/train.py', *arguments, '--cfg-options', 'train_cfg.max_epochs=1',
         'model.backbone.init_cfg=None', 'train_dataloader.num_workers=0',
         'train_dataloader.persistent_workers=False', 'val_dataloader.num_workers=0',
         'val_dataloader.persistent_workers=False', 'default_hooks.logger.interval=1',
@@ -58,5 +60,5 @@ def test_the_config_for_ones_own_data_trains(tmp_path, toy_data, run_python, sav
         f'val_dataloader.dataset.pipeline.1.{small}',
         cwd=tmp_path,
     )  # fmt: skip
-    assert re.search(r'wrote .*work_dirs/my_data/epoch_1\.pth', done.stdout)
+    assert re.search(r'wrote .*work_dirs/my_data/my_teacher/sortkd/epoch_1\.pth', done.stdout)
     assert 'loss_distill' in done.stdout + done.stderr

@@ -31,8 +31,8 @@ def distilled(tmp_path_factory, toy_data, random_teacher):
     """Two epochs of SortKD by tools/train.py; returns the work dir and what was printed."""
     work_dir = tmp_path_factory.mktemp('distilled')
     printed = run_tool(
-        'tools/train.py', 'configs/toy/sortkd.py', *common(work_dir, toy_data, epochs=2),
-        '--teacher-checkpoint', random_teacher,
+        'tools/train.py', 'configs/toy/student.py', *common(work_dir, toy_data, epochs=2),
+        *taught_by(random_teacher),
     )  # fmt: skip
     return work_dir, printed
 
@@ -42,6 +42,14 @@ def common(work_dir, data_root, epochs=1, *options):
     return [
         '--work-dir', work_dir, '--data-root', data_root,
         '--cfg-options', *SMALL, f'train_cfg.max_epochs={epochs}', *options,
+    ]  # fmt: skip
+
+
+def taught_by(checkpoint):
+    """The flags that make a run of the toy student one of SortKD."""
+    return [
+        '--teacher', 'configs/toy/teacher.py', '--teacher-checkpoint', checkpoint,
+        '--method', 'sortkd',
     ]  # fmt: skip
 
 
@@ -100,8 +108,8 @@ def test_resume_continues_weights_optimizer_schedule_and_logs(
 ):
     first, _ = distilled
     arguments = [
-        'tools/train.py', 'configs/toy/sortkd.py', *common(tmp_path, toy_data, 3),
-        '--teacher-checkpoint', random_teacher,
+        'tools/train.py', 'configs/toy/student.py', *common(tmp_path, toy_data, 3),
+        *taught_by(random_teacher),
     ]  # fmt: skip
     printed = run_tool(*arguments, '--resume', first / 'epoch_2.pth')
     assert 'resumed epoch: 2, iter: 6' in printed
@@ -144,7 +152,7 @@ def test_stock_mmdetection_tests_the_checkpoint_without_this_package(distilled, 
     checkpoint = work_dir / 'epoch_2.pth'
     ours, theirs, config = tmp_path / 'ours.pkl', tmp_path / 'theirs.pkl', tmp_path / 'student.py'
     printed = run_tool(
-        'tools/test.py', 'configs/toy/sortkd.py', checkpoint, *common(tmp_path, toy_data),
+        'tools/test.py', 'configs/toy/student.py', checkpoint, *common(tmp_path, toy_data),
         '--out', ours,
     )  # fmt: skip
     metrics = re.search(r'wrote (\S+), (\S+\.json); log', printed)
@@ -152,8 +160,8 @@ def test_stock_mmdetection_tests_the_checkpoint_without_this_package(distilled, 
     assert 'coco/bbox_mAP' in json.loads(Path(metrics.group(2)).read_text())
     assert 'teacher' not in printed.split('Distributed training')[-1].split('Load checkpoint')[-1]
     run_tool(
-        'tools/student_config.py', 'configs/toy/sortkd.py', '--out', config,
-        *common(tmp_path, toy_data),
+        'tools/student_config.py', 'configs/toy/student.py', '--out', config,
+        *common(tmp_path, toy_data), *taught_by('teacher.pth'),
     )  # fmt: skip
     assert 'sortkd' not in config.read_text().replace(str(tmp_path), '')
     script = tmp_path / 'stock.py'
@@ -188,8 +196,8 @@ def test_two_processes_train_together_and_test(distilled, tmp_path, toy_data, ra
     work_dir = tmp_path / 'gloo'
     environment = {'PORT': str(free_port()), 'PYTHON': __import__('sys').executable}
     arguments = [
-        'bash', 'tools/dist_train.sh', 'configs/toy/sortkd.py', '2',
-        *common(work_dir, toy_data), '--teacher-checkpoint', random_teacher,
+        'bash', 'tools/dist_train.sh', 'configs/toy/student.py', '2',
+        *common(work_dir, toy_data), *taught_by(random_teacher),
     ]  # fmt: skip
     done = subprocess.run(
         list(map(str, arguments)), cwd=REPO, capture_output=True, text=True, timeout=400,
@@ -203,7 +211,7 @@ def test_two_processes_train_together_and_test(distilled, tmp_path, toy_data, ra
     expected = {k for k, v in next(e for e in scalars(single) if 'loss' in e).items() if v}
     assert expected - {'teacher/bg_top1'} <= set(next(e for e in scalars(work_dir) if 'loss' in e))
     arguments = [
-        'bash', 'tools/dist_test.sh', 'configs/toy/sortkd.py', work_dir / 'epoch_1.pth', '2',
+        'bash', 'tools/dist_test.sh', 'configs/toy/student.py', work_dir / 'epoch_1.pth', '2',
         *common(tmp_path / 'test', toy_data),
     ]  # fmt: skip
     done = subprocess.run(

@@ -11,7 +11,7 @@ from mmengine.hooks import Hook
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sortkd_det.adapters import RoIHeadAdapter
-from sortkd_det.cli.config import set_data_root
+from sortkd_det.cli.config import run_config
 from sortkd_det.cli.runner import build_runner
 from sortkd_det.hooks import DistillHook
 
@@ -26,10 +26,15 @@ METHODS = sorted(path.stem for path in (REPO / 'configs/_base_/methods').glob('*
 @pytest.fixture
 def config(tmp_path, toy_data, random_teacher):
     """The toy SortKD config as a run of seconds in this process."""
-    cfg = Config.fromfile(REPO / 'configs/toy/sortkd.py')
-    set_data_root(cfg, str(toy_data))
-    cfg.work_dir = str(tmp_path / 'work')
-    cfg.launcher = 'none'
+    cfg = run_config(
+        REPO / 'configs/toy/student.py',
+        teacher=str(REPO / 'configs/toy/teacher.py'),
+        teacher_checkpoint=str(random_teacher),
+        method='sortkd',
+        data_root=str(toy_data),
+        cfg_options={'check_teacher': None},
+        work_dir=str(tmp_path / 'work'),
+    )
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.num_workers = 0
         loader.persistent_workers = False
@@ -37,10 +42,7 @@ def config(tmp_path, toy_data, random_teacher):
     cfg.train_cfg.val_interval = 100
     cfg.default_hooks.logger.interval = 1
     cfg.default_hooks.checkpoint.interval = 1
-    hook = cfg.custom_hooks[0]
-    hook.teacher = dict(config=str(REPO / 'configs/toy/teacher.py'), checkpoint=str(random_teacher))
-    hook.check_teacher = None
-    cfg.custom_hooks = [hook]
+    cfg.custom_hooks = cfg.custom_hooks[:1]  # without the audit
     cfg.experiment_name = cfg.visualizer.name = tmp_path.name  # one of each per process and name
     return cfg
 

@@ -1,6 +1,6 @@
 # Swapped logit distillation (arXiv 2504.20108). `begin` is the paper's epoch for 240 epochs of
 # CIFAR-100: set it to about 60% of your run, in iterations where the run counts them.
-custom_imports = dict(imports=['sortkd_det.detection'], allow_failed_imports=False)
+custom_imports = dict(imports=['sortkd_det.hooks'], allow_failed_imports=False)
 method = [
     dict(
         processors=['SwapLogits'],

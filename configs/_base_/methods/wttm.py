@@ -1,3 +1,3 @@
-# Weighted transformed teacher matching (arXiv 2402.11148); gamma is our start.
-custom_imports = dict(imports=['sortkd_det.detection'], allow_failed_imports=False)
-method = [dict(loss=dict(type='TTMLoss', gamma=0.25, weighted=True))]
+# Weighted transformed teacher matching (arXiv 2402.11148); gamma as in ttm.py.
+_base_ = './ttm.py'
+method = [dict(loss=dict(weighted=True, **_base_.method[0].loss))]

@@ -23,7 +23,7 @@ from mmengine.config import Config
 from rich.console import Console
 
 from sortkd_det.checkpoints import noted_checkpoint
-from sortkd_det.cli.distillation import set_teacher_checkpoint
+from sortkd_det.cli.config import run_config
 from sortkd_det.functional import check_positive
 
 from ..progress import StepProgress, format_duration
@@ -38,6 +38,8 @@ _TAIL = 15  # lines of a log that an error shows
 _OVERHEAD = 25.0  # seconds that a training takes to start and to be tested
 _COMPARING = 20.0  # seconds that speed and figures take
 _COMPARE = 'compare'
+# Images that the teacher is tested on beforehand, and iterations between two looks at it.
+_WATCHING = {'check_teacher': 100, 'audit.interval': 25}
 
 
 @dataclass(frozen=True)
@@ -50,22 +52,32 @@ class Training:
         config: path within the repository.
         seconds_per_iteration: about, on two CPU cores; what remains is first
             estimated with it, and then with what was measured.
-        taught: whether the demo's teacher teaches it.
+        method: by which the demo's teacher teaches it, or None.
     """
 
     name: str
     title: str
     config: str
     seconds_per_iteration: float
-    taught: bool = False
+    method: str | None = None
+
+    @property
+    def flags(self) -> dict[str, str]:
+        """The flags of ``tools/train.py`` beside the config, but for the teacher's weights."""
+        return dict(teacher=TEACHER.config, method=self.method) if self.method else {}
+
+    @property
+    def options(self) -> dict[str, int]:
+        """What the run says to ``--cfg-options``."""
+        return _WATCHING if self.method else {}
 
 
 TEACHER = Training('teacher', 'teacher', 'configs/toy/teacher.py', 0.24)
 TRAININGS = (
     TEACHER,
     Training('student', 'student alone', 'configs/toy/student.py', 0.17),
-    Training('kd', 'KD', 'configs/toy/kd.py', 0.21, taught=True),
-    Training('sortkd', 'SortKD', 'configs/toy/sortkd.py', 0.21, taught=True),
+    Training('kd', 'KD', 'configs/toy/student.py', 0.21, method='kd'),
+    Training('sortkd', 'SortKD', 'configs/toy/student.py', 0.21, method='sortkd'),
 )
 
 
@@ -156,21 +168,22 @@ class Demo:
             )
 
     def _read_config(self, training: Training) -> Config:
-        cfg = Config.fromfile(self.options.repository / training.config)
-        cfg.merge_from_dict(self._overrides(training))
-        if training.taught:
-            set_teacher_checkpoint(cfg, "the demo's teacher")
-        return cfg
+        return run_config(
+            str(self.options.repository / training.config),
+            **training.flags,
+            teacher_checkpoint="the demo's teacher" if training.method else None,
+            cfg_options=self._overrides(training),
+        )
 
     def _overrides(self, training: Training) -> dict[str, Any]:
-        """Settings that the options change."""
+        """What the run says to ``--cfg-options``, and what the user's options change."""
         teacher = training == TEACHER
         epochs = self.options.teacher_epochs if teacher else self.options.student_epochs
-        return {} if epochs is None else {'train_cfg.max_epochs': epochs}
+        return training.options | ({} if epochs is None else {'train_cfg.max_epochs': epochs})
 
     def _settings(self, training: Training) -> StepSettings:
         settings = dict(config=self.configs[training.name].to_dict(), data=self.toy_set)
-        if training.taught:
+        if training.method:
             teacher = self.results.step(TEACHER.name)
             digest = teacher.get('checkpoint_sha256') if self._is_trained(TEACHER) else None
             settings['teacher_sha256'] = digest
@@ -253,7 +266,9 @@ class Demo:
             *('tools/train.py', training.config, '--work-dir', str(folder)),
             *('--data-root', str(self.data_root), '--resume'),
         ]
-        if training.taught:
+        for flag, value in training.flags.items():
+            command += [f'--{flag}', value]
+        if training.method:
             teacher = self.work_dir / self.results.step(TEACHER.name)['checkpoint']
             command += ['--teacher-checkpoint', str(teacher)]
         overrides = self._overrides(training)

@@ -1,0 +1,46 @@
+"""Runs of several processes: what a launcher tells each, and the group that they open."""
+
+import os
+
+import torch
+from mmengine.config import Config
+
+# What a launcher tells each process.
+_RANKS = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_LOCAL_RANK'}
+
+
+def check_launcher(launcher: str) -> None:
+    """Raise unless this is a process that ``launcher`` has started.
+
+    Raises:
+        ValueError: it is not, or there are no GPUs for it.
+    """
+    if launcher == 'none':
+        return
+    if launcher != 'pytorch' and not torch.cuda.is_available():
+        raise ValueError(
+            f'--launcher {launcher} needs GPUs; on CPUs use tools/dist_train.sh '
+            '(--launcher pytorch)'
+        )
+    if _RANKS[launcher] not in os.environ:
+        raise ValueError(
+            f'--launcher {launcher} is for processes that a launcher has started, but '
+            f'{_RANKS[launcher]} is not set: use tools/dist_train.sh or tools/slurm_train.sh'
+        )
+
+
+def start_gloo(cfg: Config) -> None:
+    """Open the process group that MMEngine cannot open on CPUs: it would set a CUDA device."""
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group('gloo')
+    cfg.model_wrapper_cfg = dict(
+        type='MMDistributedDataParallel',
+        device_ids=None,
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+
+
+def is_main_process() -> bool:
+    """Whether this is the process that checks data and prints, known before the runner is."""
+    return int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0))) == 0
