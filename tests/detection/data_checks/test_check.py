@@ -49,17 +49,18 @@ def test_a_file_that_several_name_is_reported_once(part, root):
     assert len(check_data(cfg, TRAIN + VAL).findings) == 1
 
 
-@pytest.mark.parametrize('config', ['student', 'sortkd'])
+@pytest.mark.parametrize('taught', [False, True])
 def test_the_tool_prints_what_there_is_and_what_was_found(
-    config, toy_data, random_teacher, monkeypatch, capsys
+    taught, toy_data, random_teacher, monkeypatch, capsys
 ):
     repo = Path(__file__).parents[3]
     spec = importlib.util.spec_from_file_location('check_data', repo / 'tools/check_data.py')
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
     monkeypatch.chdir(repo)
-    options = ['--teacher-checkpoint', str(random_teacher)] if config == 'sortkd' else []
-    arguments = [f'configs/toy/{config}.py', '--data-root', str(toy_data), *options]
+    teacher = ['--teacher', 'configs/toy/teacher.py', '--teacher-checkpoint', str(random_teacher)]
+    options = [*teacher, '--method', 'sortkd'] if taught else []
+    arguments = ['configs/toy/student.py', '--data-root', str(toy_data), *options]
     tool.main(tool.get_parser().parse_args(arguments))
     said = capsys.readouterr().out
     assert re.search(r'train_dataloader .*train\.json \| 12 of 12 ', said)

@@ -12,7 +12,7 @@ import torch
 from mmengine.config import Config
 from mmengine.hub import get_config
 
-REPO = Path(__file__).parents[2]
+REPO = Path(__file__).parents[1]
 
 _RUN = '--work-dir {work} --cfg-options experiment_name={name} train_cfg.max_epochs=1'
 _LOADERS = ' '.join(
