@@ -6,12 +6,14 @@ imported when a detector is met, and not before.
 
 from .adapter import Adapter, build_adapter, count_classes, find_adapter
 from .classifier_adapter import ClassifierAdapter
+from .dense_head_adapter import DenseHeadAdapter
 from .detector_adapter import DetectorAdapter
 from .roi_head_adapter import RoIHeadAdapter
 
 __all__ = [
     'Adapter',
     'ClassifierAdapter',
+    'DenseHeadAdapter',
     'DetectorAdapter',
     'RoIHeadAdapter',
     'build_adapter',

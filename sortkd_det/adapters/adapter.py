@@ -95,6 +95,16 @@ class Adapter(ABC):
         return module.register_forward_pre_hook(see, with_kwargs=True)
 
     @staticmethod
+    def watch_output(module: nn.Module, look: Callable[[Any], None]) -> RemovableHandle:
+        """Have ``look`` called with what each call of ``module`` returns; copies report nothing."""
+
+        def see(called: nn.Module, args: tuple, output: Any) -> None:
+            if called is module:
+                look(output)
+
+        return module.register_forward_hook(see)
+
+    @staticmethod
     def check_num_classes(student: int, teacher: int) -> None:
         """Raise unless both have as many classes.
 

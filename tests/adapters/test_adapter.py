@@ -78,8 +78,8 @@ def test_where_none_accepts_the_error_says_what_was_asked_for_and_what_to_do():
     with pytest.raises(
         ValueError,
         match=r'the teacher, Identity \(no head\), and the student, Detector \(bbox_head=Head\); '
-        r'registered adapters, in the order they were asked: ClassifierAdapter, RoIHeadAdapter\. '
-        r'.*write an adapter for these \(docs/extending\.md\)',
+        r'registered adapters, in the order they were asked: ClassifierAdapter, DenseHeadAdapter, '
+        r'.*RoIHeadAdapter.*\. .*write an adapter for these \(docs/extending\.md\)',
     ):
         find_adapter(student, teacher)
 

@@ -1,0 +1,253 @@
+"""What a dense head shows in training: its maps of logits, and what its losses ask of priors."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from .adapter import Adapter
+from .loss_calls import LossCalls, as_logits, hard_labels
+
+
+@dataclass(frozen=True, eq=False)
+class DenseRows:
+    """Some priors of a batch; of an image's P priors, level by level, in each by (y, x, prior).
+
+    Attributes:
+        image: (N,) int64, which image of the batch.
+        index: (N,) int64 in [0, P), in rising order.
+        levels: for each level, where in its map its rows are: image, prior, y and x.
+    """
+
+    image: Tensor
+    index: Tensor
+    levels: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]]
+
+
+class DenseHeadReader:
+    """The maps and labels of a dense head of MMDetection, as they pass by.
+
+    Maps are the first output of the head, labels what its classification losses are
+    given. The rows of a loss lie level by level or image by image; which it is, is found once,
+    by comparing them with the maps, to the bit.
+
+    Args:
+        head: the student's ``bbox_head``.
+    """
+
+    def __init__(self, head: nn.Module) -> None:
+        self.head = head
+        self.num_classes = head.num_classes
+        self.losses = LossCalls(
+            getattr(head, 'loss_cls', None),
+            getattr(head, 'initial_loss_cls', None),  # TOOD, in its first epochs
+        )
+        self.objectness = LossCalls(getattr(head, 'loss_obj', None))  # YOLOX
+        self.orders = [_by_level, _by_image]
+        self.reset()
+
+    def attach(self) -> list[RemovableHandle]:
+        """Register the hooks on the head and its losses."""
+
+        def see(output: Any) -> None:
+            self.sources = list(output[0])
+            self.maps = class_maps(self.head, output)
+
+        return [
+            Adapter.watch_output(self.head, see),
+            *self.losses.attach(),
+            *self.objectness.attach(),
+        ]
+
+    def reset(self) -> None:
+        """Forget the last batch."""
+        self.sources: list[Tensor] = []
+        self.maps: list[Tensor] = []
+        self.losses.clear()
+        self.objectness.clear()
+
+    def read(self, data_samples: Sequence) -> tuple[Tensor, Tensor]:
+        """What the student's own loss asks of each prior.
+
+        Args:
+            data_samples: those of the batch.
+
+        Returns:
+            Labels, int64 in [0, C] (C: background), and weights, float32; each (B, P).
+
+        Raises:
+            ValueError: the losses were not called, or with rows that are not those of the maps.
+        """
+        sizes = [(len(level), level[0, :, 0].numel()) for level in self.maps]
+        num_rows = sum(images * priors for images, priors in sizes)
+        if self.objectness:
+            scores, labels, weight, chosen = self._rows_of_objects(num_rows)
+        elif self.losses:
+            scores, labels, weight = map(torch.cat, zip(*self._rows(), strict=True))
+            chosen = slice(None)
+        else:
+            raise ValueError(
+                f'{type(self.head).__name__} called none of its classification losses, '
+                f'{[type(loss).__name__ for loss in self.losses.modules]}, in one forward; '
+                'expected calls whose arguments tell the labels'
+            )
+        if len(labels) != num_rows:
+            raise ValueError(
+                f'{type(self.head).__name__} called its classification losses on {len(labels)} '
+                f'rows; expected {num_rows}, one for each prior of its maps'
+            )
+        if len(self.orders) > 1:
+            self._find_order(scores, labels, chosen)
+        arrange = self.orders[0]
+        return arrange(labels, sizes), arrange(weight, sizes)
+
+    def _rows(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Of each call: scores (n, C), labels (n,) and weights (n,)."""
+        for call in self.losses:
+            scores = call.scores.detach().flatten(0, -2)
+            labels = hard_labels(call.target, self.num_classes).flatten()
+            weight = torch.ones_like(labels, dtype=torch.float32)
+            if call.weight is not None:  # FSAF's is of each entry
+                weight = call.weight.detach().float().reshape(len(labels), -1).amax(1)
+            yield scores, labels, weight
+
+    def _rows_of_objects(self, num_rows: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The same where the loss of classes sees the rows of objects alone, and which these are.
+
+        A row whose target is all zero (its box misses the object) is one of background.
+        """
+        chosen = torch.cat([call.target.flatten() for call in self.objectness]) > 0
+        weight = chosen.float()
+        labels = torch.full_like(weight, self.num_classes, dtype=torch.int64)
+        if not self.losses:  # there are none
+            return self.maps[0].new_zeros(0, self.num_classes), labels, weight, chosen
+        scores, of_objects, _ = map(torch.cat, zip(*self._rows(), strict=True))
+        if len(chosen) == num_rows and int(chosen.sum()) == len(of_objects):
+            labels[chosen] = of_objects
+            return scores, labels, weight, chosen
+        raise ValueError(
+            f'{type(self.head).__name__} called loss_obj on {len(chosen)} rows with '
+            f'{int(chosen.sum())} objects and loss_cls on {len(of_objects)} rows; expected '
+            f'{num_rows} rows, one for each prior of its maps, and as many objects as rows of '
+            'loss_cls'
+        )
+
+    def _find_order(self, scores: Tensor, labels: Tensor, chosen: Any) -> None:
+        """Keep the orders in which the maps' rows are those of the loss.
+
+        One image or one level alone does not tell; then both are right.
+        """
+        rows = [level.detach().permute(0, 3, 4, 1, 2).flatten(1, 3) for level in self.maps]
+        in_order = {
+            _by_level: torch.cat([level.flatten(0, 1) for level in rows]),
+            _by_image: torch.cat(rows, 1).flatten(0, 1),
+        }
+        found = [
+            order
+            for order in self.orders
+            if _same(in_order[order][chosen].to(scores.dtype), scores)
+        ]
+        sizes = [level.shape[:2] for level in rows]
+        read = [order(labels, sizes) for order in found]
+        if not found or not torch.equal(read[0], read[-1]):
+            raise ValueError(
+                f'the rows that the classification loss of {type(self.head).__name__} was given '
+                f'are those of its maps {"in no order" if not found else "in every order"}; '
+                'expected level by level or image by image, and values that tell which'
+            )
+        if len(scores):
+            self.orders = found
+
+
+class SSDHeadReader(DenseHeadReader):
+    """SSD's loss is a function: its labels are made again, by the head's own public method."""
+
+    def read(self, data_samples: Sequence) -> tuple[Tensor, Tensor]:
+        """What the student's own loss asks of each prior, as :meth:`DenseHeadReader.read`."""
+        metas = [sample.metainfo for sample in data_samples]
+        sizes = [level.shape[-2:] for level in self.maps]
+        anchors, valid = self.head.get_anchors(sizes, metas, device=self.maps[0].device)
+        labels, weight, *_ = self.head.get_targets(
+            anchors,
+            valid,
+            [sample.gt_instances for sample in data_samples],
+            metas,
+            batch_gt_instances_ignore=[
+                sample.get('ignored_instances', None) for sample in data_samples
+            ],
+        )
+        return torch.cat(labels, 1), torch.cat(weight, 1).float()
+
+
+def class_maps(head: nn.Module, output: Sequence) -> list[Tensor]:
+    """The class scores of a dense head.
+
+    Args:
+        head: the head.
+        output: what its forward returned.
+
+    Returns:
+        For each level (B, A, C, H, W), A priors at each place; views of the head's output.
+    """
+    columns = getattr(head, 'cls_out_channels', head.num_classes)
+    width = getattr(head, 'num_attrib', columns)  # YOLOv3: box and objectness come before
+    return [level.unflatten(1, (-1, width))[:, :, width - columns :] for level in output[0]]
+
+
+def rows_where(chosen: Tensor, maps: Sequence[Tensor]) -> DenseRows:
+    """The priors of ``maps``, from :func:`class_maps`, for which ``chosen``, (B, P) bool, holds."""
+    index, image = chosen.t().nonzero(as_tuple=True)
+    priors = [level[0, :, 0].numel() for level in maps]
+    ends = torch.tensor(priors, device=index.device).cumsum(0)
+    counts = torch.searchsorted(index, ends).diff(prepend=ends.new_zeros(1)).tolist()
+    levels, start = [], 0
+    parts = zip(maps, priors, image.split(counts), index.split(counts), strict=True)
+    for level, number, image_here, index_here in parts:
+        cell, prior = _divide(index_here - start, level.shape[1])
+        y, x = _divide(cell, level.shape[4])
+        levels.append((image_here, prior, y, x))
+        start += number
+    return DenseRows(image, index, levels)
+
+
+def gather(maps: Sequence[Tensor], rows: DenseRows, loss_cls: Any) -> Tensor:
+    """The logits (N, C) of ``rows``, of maps at least as large as those of :func:`rows_where`."""
+    found = [
+        level[image, prior, :, y, x]
+        for level, (image, prior, y, x) in zip(maps, rows.levels, strict=True)
+    ]
+    return as_logits(torch.cat(found), loss_cls)
+
+
+def all_logits(maps: Sequence[Tensor], like: Sequence[Tensor], loss_cls: Any) -> Tensor:
+    """The logits (B · P, C) of all priors, image by image; ``like``: the student's maps, which
+    may be smaller.
+    """
+    found = []
+    for level, other in zip(maps, like, strict=True):
+        level = level[..., : other.shape[-2], : other.shape[-1]]
+        found.append(level.permute(0, 3, 4, 1, 2).flatten(1, 3))
+    return as_logits(torch.cat(found, 1).flatten(0, 1), loss_cls)
+
+
+def _divide(index: Tensor, by: int) -> tuple[Tensor, Tensor]:
+    return index // by, index % by
+
+
+def _by_level(rows: Tensor, sizes: Sequence) -> Tensor:
+    """(B, P) of rows that lie level by level, in each image by image."""
+    parts = rows.split([images * priors for images, priors in sizes])
+    return torch.cat([part.view(*size) for part, size in zip(parts, sizes, strict=True)], 1)
+
+
+def _by_image(rows: Tensor, sizes: Sequence) -> Tensor:
+    """(B, P) of rows that lie image by image, in each level by level."""
+    return rows.view(sizes[0][0], -1)
+
+
+def _same(first: Tensor, second: Tensor) -> bool:
+    """Whether both are equal to the bit; NaN, which a diverged student has, equals itself."""
+    return first.shape == second.shape and torch.allclose(first, second, 0, 0, equal_nan=True)

@@ -1,0 +1,211 @@
+"""MMDetection's own configs made thin, and images of a few coloured boxes for them."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.hub import get_config
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.structures import InstanceData
+
+import sortkd_det.detection  # noqa: F401
+from sortkd_det.distill import Teacher
+
+NUM_CLASSES = 3
+_CHANNELS = ('in_channels', 'out_channels', 'feat_channels', 'point_feat_channels')
+
+
+@dataclass(frozen=True)
+class Family:
+    """A detector of MMDetection, made thin.
+
+    Attributes:
+        config: the name of its config, below ``mmdet::``.
+        options: entries of its model that differ from what :func:`thin` makes of it.
+        masks: whether it is trained on masks.
+        epoch: in which epoch it is asked, counted from 0; TOOD changes its loss at 4.
+    """
+
+    config: str
+    options: dict[str, Any] = field(default_factory=dict)
+    masks: bool = False
+    epoch: int = 0
+
+
+_CSP = {
+    'backbone.widen_factor': 0.125,
+    'backbone.deepen_factor': 0.1,
+    'neck.in_channels': [32, 64, 128],
+    'neck.num_csp_blocks': 1,
+}
+_GROUPS = {'bbox_head.norm_cfg': {'type': 'GN', 'num_groups': 4}}
+_TOOD = {**_GROUPS, 'bbox_head.stacked_convs': 2}
+DENSE = {
+    'RetinaNet': Family('retinanet/retinanet_r50_fpn_1x_coco'),
+    'RetinaNet-SepBN': Family(
+        'retinanet/retinanet_r50_fpn_1x_coco',
+        {'bbox_head.type': 'RetinaSepBNHead', 'bbox_head.num_ins': 5},
+    ),
+    'PISA-RetinaNet': Family('pisa/retinanet-r50_fpn_pisa_1x_coco'),
+    'FSAF': Family('fsaf/fsaf_r50_fpn_1x_coco'),
+    'FreeAnchor': Family('free_anchor/freeanchor_r50_fpn_1x_coco'),
+    'SABL-RetinaNet': Family('sabl/sabl-retinanet_r50_fpn_1x_coco'),
+    'FCOS': Family('fcos/fcos_r50-caffe_fpn_gn-head_1x_coco', _GROUPS),
+    'NAS-FCOS': Family('nas_fcos/nas-fcos_r50-caffe_fpn_nashead-gn-head_4xb4-1x_coco'),
+    'FoveaBox': Family('foveabox/fovea_r50_fpn_4xb4-1x_coco'),
+    'ATSS': Family('atss/atss_r50_fpn_1x_coco', _GROUPS),
+    'DDOD': Family('ddod/ddod_r50_fpn_1x_coco', {**_GROUPS, 'bbox_head.use_dcn': False}),
+    'PAA': Family('paa/paa_r50_fpn_1x_coco', _GROUPS),
+    'GFL': Family('gfl/gfl_r50_fpn_1x_coco', _GROUPS),
+    'VFNet': Family('vfnet/vfnet_r50_fpn_1x_coco', _GROUPS),
+    'TOOD': Family('tood/tood_r50_fpn_1x_coco', _TOOD),
+    'TOOD, later': Family('tood/tood_r50_fpn_1x_coco', _TOOD, epoch=4),
+    'AutoAssign': Family('autoassign/autoassign_r50-caffe_fpn_1x_coco', _GROUPS),
+    'RepPoints': Family('reppoints/reppoints-moment_r50_fpn_1x_coco'),
+    'YOLOF': Family('yolof/yolof_r50-c5_8xb8-1x_coco', {'neck.block_mid_channels': 16}),
+    'YOLOv3': Family(
+        'yolo/yolov3_mobilenetv2_8xb24-320-300e_coco',
+        {
+            'backbone.widen_factor': 0.25,
+            'neck.in_channels': [80, 24, 8],
+            'neck.out_channels': [16, 16, 16],
+            'bbox_head.in_channels': [16, 16, 16],
+            'bbox_head.out_channels': [16, 16, 16],
+        },
+    ),
+    'YOLOX': Family('yolox/yolox_tiny_8xb8-300e_coco', _CSP),
+    'RTMDet': Family('rtmdet/rtmdet_tiny_8xb32-300e_coco', _CSP),
+    'RTMDet-Ins': Family('rtmdet/rtmdet-ins_tiny_8xb32-300e_coco', _CSP, masks=True),
+    'CondInst': Family('condinst/condinst_r50_fpn_ms-poly-90k_coco_instance', _GROUPS, masks=True),
+    'YOLACT': Family('yolact/yolact_r50_1xb8-55e_coco', masks=True),
+    'SSD': Family(
+        'ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco',
+        {
+            'backbone.widen_factor': 0.25,
+            'neck.in_channels': [24, 1280],
+            'neck.out_channels': [24, 1280, 16, 16, 16, 16],
+            'bbox_head.in_channels': [24, 1280, 16, 16, 16, 16],
+        },
+    ),
+}
+FAMILIES = {**DENSE}
+
+
+def thin(family: Family) -> Config:
+    """The family's config with a model of few channels and layers, and of three classes."""
+    config = copy.deepcopy(_config(family.config))
+    _thin(config.model)
+    config.model.data_preprocessor.pop('batch_augments', None)
+    if config.model.backbone.type == 'ResNet':
+        config.model.backbone.update(depth=18, base_channels=8)
+    config.merge_from_dict({f'model.{key}': value for key, value in family.options.items()})
+    return config
+
+
+@cache
+def _config(name: str) -> Config:
+    return get_config(f'mmdet::{name}.py')
+
+
+def _thin(node: Any) -> None:
+    for key, value in list(node.items() if isinstance(node, dict) else enumerate(node)):
+        if key == 'init_cfg' and isinstance(value, dict) and value['type'] == 'Pretrained':
+            node[key] = None
+        elif value == 80 and key in ('num_classes', 'num_things_classes'):
+            node[key] = NUM_CLASSES
+        elif key == 'num_groups':
+            node[key] = 4
+        elif key == 'stacked_convs':
+            node[key] = 1
+        elif key in _CHANNELS and value == [256, 512, 1024, 2048]:
+            node[key] = [8, 16, 32, 64]
+        elif key in _CHANNELS and isinstance(value, int) and value >= 64:
+            node[key] = 64 if value == 2048 else 16
+        elif isinstance(value, dict | list | tuple):
+            _thin(value)
+
+
+def build(family: Family, seed: int) -> torch.nn.Module:
+    """The thin model with random weights."""
+    with torch.random.fork_rng(devices=[]), DefaultScope.overwrite_default_scope('mmdet'):
+        torch.manual_seed(seed)
+        model = MODELS.build(thin(family).model)
+        model.init_weights()
+    return model
+
+
+@cache
+def _student(name: str) -> torch.nn.Module:
+    return build(FAMILIES[name], seed=0)
+
+
+def student_of(name: str) -> torch.nn.Module:
+    """A student of the family; its own copy."""
+    return copy.deepcopy(_student(name)).train()
+
+
+@cache
+def teacher_of(name: str, folder: Path) -> Teacher:
+    """A teacher of the family, from a checkpoint in ``folder``; the same for all who ask."""
+    path = folder / f'{name}.pth'
+    torch.save({'state_dict': build(FAMILIES[name], seed=1).state_dict()}, path)
+    return Teacher(thin(FAMILIES[name]), str(path))
+
+
+def images(
+    sizes: Sequence[tuple[int, int]] = ((64, 64), (64, 64)),
+    objects: Sequence[int] = (2, 1),
+    masks: bool = False,
+    seed: int = 0,
+) -> dict[str, list]:
+    """Noisy images with coloured boxes of 20 to 40 pixels, as a data loader hands them over.
+
+    Args:
+        sizes: (height, width) of each.
+        objects: how many boxes each has.
+        masks: whether the boxes have masks, which fill them.
+        seed: of all that is random.
+    """
+    from mmdet.structures import DetDataSample
+    from mmdet.structures.bbox import HorizontalBoxes
+    from mmdet.structures.mask import BitmapMasks
+
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(low: int, high: int) -> int:
+        return int(torch.randint(low, high, (), generator=generator))
+
+    inputs, samples = [], []
+    for (height, width), number in zip(sizes, objects, strict=True):
+        image = torch.randint(0, 80, (3, height, width), dtype=torch.uint8, generator=generator)
+        boxes, labels = torch.zeros(number, 4), torch.zeros(number, dtype=torch.int64)
+        filled = torch.zeros(number, height, width, dtype=torch.uint8)
+        for index in range(number):
+            w, h, label = draw(20, 41), draw(20, 41), draw(0, NUM_CLASSES)
+            x, y = draw(0, width - w + 1), draw(0, height - h + 1)
+            boxes[index], labels[index] = torch.tensor([x, y, x + w, y + h]), label
+            filled[index, y : y + h, x : x + w] = 1
+            image[label, y : y + h, x : x + w] += 150
+        sample = DetDataSample(
+            metainfo={
+                'img_shape': (height, width),
+                'ori_shape': (height, width),
+                'scale_factor': (1.0, 1.0),
+                'img_id': len(samples),
+            }
+        )
+        sample.gt_instances = InstanceData(bboxes=HorizontalBoxes(boxes), labels=labels)
+        sample.ignored_instances = InstanceData(
+            bboxes=HorizontalBoxes(torch.zeros(0, 4)), labels=torch.zeros(0, dtype=torch.int64)
+        )
+        if masks:
+            sample.gt_instances.masks = BitmapMasks(filled.numpy(), height, width)
+            sample.ignored_instances.masks = BitmapMasks([], height, width)
+        inputs.append(image)
+        samples.append(sample)
+    return {'inputs': inputs, 'data_samples': samples}
