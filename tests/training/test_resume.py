@@ -73,6 +73,7 @@ def test_checkpoints_within_epochs_count(classifier, start, tmp_path):
 
 def test_a_finite_sampler_goes_on_in_a_run_of_iterations(detector, start, tmp_path):
     detector.train_dataloader.sampler.type = 'DefaultSampler'  # 6 batches in a pass
+    detector.train_cfg.val_interval = 100
     through = start(detector, work_dir=str(tmp_path / 'through'))
     through.train()
     resumed = killed_and_resumed(start, detector, ('before_train_iter', 8, True))
