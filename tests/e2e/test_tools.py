@@ -5,7 +5,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -46,14 +45,16 @@ def common(work_dir, data_root, epochs=1, *options):
     ]  # fmt: skip
 
 
-def run_tool(*arguments, cwd=REPO, program=sys.executable):
-    """Run a tool with the interpreter of the tests, or with bash; its output."""
+def run_tool(*arguments, code=0, cwd=REPO, env=None):
+    """Run a tool with the interpreter of the tests; its output, if it exits with ``code``."""
+    import sys
+
     done = subprocess.run(
-        [program, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=400,
-        env={**os.environ, 'PORT': str(free_port()), 'PYTHON': sys.executable},
+        [sys.executable, *map(str, arguments)], cwd=cwd, capture_output=True, text=True,
+        timeout=400, env={**os.environ, **(env or {})},
     )  # fmt: skip
     output = done.stdout + done.stderr
-    assert done.returncode == 0, output[-4000:]
+    assert done.returncode == code, output[-4000:]
     return output
 
 
@@ -185,21 +186,32 @@ def test_flips_reach_every_part_of_wrapped_data():
 
 def test_two_processes_train_together_and_test(distilled, tmp_path, toy_data, random_teacher):
     work_dir = tmp_path / 'gloo'
-    run_tool(
-        'tools/dist_train.sh', 'configs/toy/sortkd.py', '2', *common(work_dir, toy_data),
-        '--teacher-checkpoint', random_teacher, program='bash',
+    environment = {'PORT': str(free_port()), 'PYTHON': __import__('sys').executable}
+    arguments = [
+        'bash', 'tools/dist_train.sh', 'configs/toy/sortkd.py', '2',
+        *common(work_dir, toy_data), '--teacher-checkpoint', random_teacher,
+    ]  # fmt: skip
+    done = subprocess.run(
+        list(map(str, arguments)), cwd=REPO, capture_output=True, text=True, timeout=400,
+        env={**os.environ, **environment},
     )  # fmt: skip
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     checkpoint = torch.load(work_dir / 'epoch_1.pth', weights_only=True)
     assert not any(key.startswith('module.') for key in checkpoint['state_dict'])
     assert checkpoint['meta']['iter'] == 2  # 12 images, 2 processes of 4
     single, _ = distilled
     expected = {k for k, v in next(e for e in scalars(single) if 'loss' in e).items() if v}
     assert expected - {'teacher/bg_top1'} <= set(next(e for e in scalars(work_dir) if 'loss' in e))
-    printed = run_tool(
-        'tools/dist_test.sh', 'configs/toy/sortkd.py', work_dir / 'epoch_1.pth', '2',
-        *common(tmp_path / 'test', toy_data), program='bash',
+    arguments = [
+        'bash', 'tools/dist_test.sh', 'configs/toy/sortkd.py', work_dir / 'epoch_1.pth', '2',
+        *common(tmp_path / 'test', toy_data),
+    ]  # fmt: skip
+    done = subprocess.run(
+        list(map(str, arguments)), cwd=REPO, capture_output=True, text=True, timeout=400,
+        env={**os.environ, **environment},
     )  # fmt: skip
-    assert 'coco/bbox_mAP' in printed
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    assert 'coco/bbox_mAP' in done.stdout + done.stderr
 
 
 def test_stock_configs_run_through_our_tools(tmp_path, toy_data):
