@@ -1,9 +1,20 @@
-"""What a method is, the logits that it is about, and the teacher as a guest of the run."""
+"""What a method is, the logits and features it is about, the teacher as a guest of the run."""
 
 from .config import read_config
+from .feature_batch import FeatureBatch
+from .feature_term import FeatureTerm
 from .logit_batch import LogitBatch
 from .method import Method
 from .teacher import Teacher, load_weights
 from .term import Term
 
-__all__ = ['LogitBatch', 'Method', 'Teacher', 'Term', 'load_weights', 'read_config']
+__all__ = [
+    'FeatureBatch',
+    'FeatureTerm',
+    'LogitBatch',
+    'Method',
+    'Teacher',
+    'Term',
+    'load_weights',
+    'read_config',
+]
