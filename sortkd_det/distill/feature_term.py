@@ -11,6 +11,7 @@ from sortkd_det.functional import check_finite, check_whole
 from sortkd_det.losses import FeatureLoss
 from sortkd_det.registry import MODELS, build
 
+from .feature_batch import FeatureBatch
 from .schedule import Schedule
 
 
@@ -101,34 +102,39 @@ class FeatureTerm(nn.Module):
                 nn.Conv2d(of_levels[0][level], of_levels[1][level], 1) for level in levels
             )
 
-    def forward(self, features: Sequence[tuple[Tensor, Tensor]], now: int) -> Tensor:
+    def forward(self, batch: FeatureBatch, now: int) -> Tensor:
         """The term's loss.
 
         Args:
-            features: for each level the student's map (B, C, H, W), and the teacher's of the
-                same part of the images, (B, C', H', W'); the latter is resized to the former.
+            batch: the maps of both; the teacher's are resized to the student's.
             now: the epoch (iteration) that runs, counted from 1.
 
         Returns:
             Scalar tensor; zero, with the student's graph, outside the schedule.
 
         Raises:
-            ValueError: channels that differ and were not known to; in debug mode, features of the
-                teacher that are not finite.
+            ValueError: numbers of levels that differ, without ``num_levels``; channels that
+                differ and were not known to; in debug mode, features of the teacher that are
+                not finite.
         """
-        features = features[: self.num_levels]
+        numbers = len(batch.student), len(batch.teacher)
+        if self.num_levels is None and numbers[0] != numbers[1]:
+            raise ValueError(
+                f'the neck of the student has {numbers[0]} levels and that of the teacher '
+                f'{numbers[1]}; give the term {self.name} num_levels, how many of the first '
+                'are pairs'
+            )
+        levels = range(min(*numbers, self.num_levels or numbers[0]))
         scale = self.schedule.scale(now)
         if scale == 0:
-            return sum(student[:0].sum() for student, _ in features)
-        losses = [self._level_loss(level, *pair) for level, pair in enumerate(features)]
-        return scale * sum(losses)
+            return sum(batch.student[level][:0].sum() for level in levels)
+        pairs = ((batch.student[level], batch.teacher[level]) for level in levels)
+        return scale * sum(self._level_loss(level, *pair) for level, pair in enumerate(pairs))
 
     def _level_loss(self, level: int, student: Tensor, teacher: Tensor) -> Tensor:
         teacher = teacher.to(torch.promote_types(teacher.dtype, torch.float32))
-        check_finite(
-            teacher.flatten(1),
-            f'the features of the teacher, in the term {self.name}, one an image,',
-        )
+        what = f'level {level} of the features of the teacher, in the term {self.name}, by image,'
+        check_finite(teacher.flatten(1), what)
         if level < len(self.adaptation):
             student = self._adapted(level, student)
         if student.shape[1] != teacher.shape[1]:

@@ -9,6 +9,7 @@ from sortkd_det.functional import check_positive
 from sortkd_det.losses import FeatureLoss
 from sortkd_det.registry import MODELS, build
 
+from .feature_batch import FeatureBatch
 from .feature_term import FeatureTerm
 from .logit_batch import LogitBatch
 from .term import Term
@@ -64,14 +65,14 @@ class Method(nn.Module):
         self,
         batch: LogitBatch | None,
         now: int,
-        features: Sequence[tuple[Tensor, Tensor]] = (),
+        features: FeatureBatch | None = None,
     ) -> dict[str, Tensor]:
         """The loss of each term.
 
         Args:
             batch: the logits of a batch; None if no term is of logits.
             now: the epoch (iteration) that runs, counted from 1.
-            features: the maps of student and teacher, as :class:`FeatureTerm` takes them.
+            features: the maps of both; None if no term is of features.
         """
         return {
             name: term(features if isinstance(term, FeatureTerm) else batch, now)

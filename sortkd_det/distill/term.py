@@ -164,8 +164,8 @@ class Term(nn.Module):
     def _boxes(self, batch: LogitBatch) -> LogitBatch:
         if batch.find_boxes is None:
             raise ValueError(
-                f"the term {self.name} has of='boxes', and the batch has no distributions of boxes; "
-                "expected heads that say by one where a box ends (GFL), or of='classes'"
+                f"the term {self.name} has of='boxes', and the batch has no distributions of "
+                "boxes; expected heads that say by one where a box ends (GFL), or of='classes'"
             )
         return batch.find_boxes()
 

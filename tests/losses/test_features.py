@@ -51,7 +51,7 @@ def test_pkd_is_half_the_squared_difference_of_standardised_maps():
 
 
 def test_pkd_knows_neither_shift_nor_scale_of_a_channel():
-    student, teacher = random_maps()
+    _, teacher = random_maps()
     scale = torch.tensor([0.5, 3.0, 20.0], dtype=torch.float64)[:, None, None]
     assert float(PKDLoss()(teacher * scale - 7, teacher)) == pytest.approx(0, abs=1e-6)
     assert float(PKDLoss()(-teacher, teacher)) == pytest.approx(2, rel=1e-5)
