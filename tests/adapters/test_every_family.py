@@ -1,7 +1,6 @@
 """What every family of detectors must show: thin networks of MMDetection's own configs."""
 
 import copy
-import importlib.util
 import io
 
 import pytest
@@ -11,6 +10,7 @@ from thin_detectors import (
     build,
     forward,
     prepared,
+    rows_of,
     student_of,
     teacher_of,
     total,
@@ -23,18 +23,7 @@ METHOD = [{'loss': 'KDLoss', 'processors': ['SortLogits']}]
 # mmcv's deformable convolution has no bfloat16 on the CPU, and AutoAssign mixes dtypes.
 NO_BFLOAT16 = {'NAS-FCOS', 'VFNet', 'TOOD', 'TOOD, later', 'RepPoints', 'AutoAssign'}
 
-needs_sklearn = pytest.mark.skipif(
-    importlib.util.find_spec('sklearn') is None, reason="MMDetection's PAA needs scikit-learn"
-)
-each_family = pytest.mark.parametrize(
-    'name', [pytest.param(name, marks=needs_sklearn if name == 'PAA' else ()) for name in FAMILIES]
-)
-
-
-@pytest.fixture(scope='session')
-def folder(tmp_path_factory):
-    """Where teachers' checkpoints lie."""
-    return tmp_path_factory.mktemp('teachers')
+each_family = pytest.mark.parametrize('name', rows_of(FAMILIES))
 
 
 def state_of(model):
@@ -42,9 +31,9 @@ def state_of(model):
 
 
 @each_family
-def test_a_step_changes_the_student_alone(name, folder):
+def test_a_step_changes_the_student_alone(name):
     """Images of other sizes, one without objects; the checkpoint stays MMDetection's."""
-    student, teacher = student_of(name), teacher_of(name, folder)
+    student, teacher = student_of(name), teacher_of(name)
     adapter = build_adapter(None, student, teacher)
     assert set(count_classes(student).values()) == {3}
     method = Method(METHOD)
@@ -73,10 +62,10 @@ def test_a_step_changes_the_student_alone(name, folder):
 
 
 @each_family
-def test_gradients_come_from_the_distillation_alone(name, folder):
+def test_gradients_come_from_the_distillation_alone(name):
     """The teacher's logits move the student where its own losses do not count."""
     student = student_of(name)
-    adapter = build_adapter(None, student, teacher_of(name, folder))
+    adapter = build_adapter(None, student, teacher_of(name))
     batch, _ = forward(adapter, *prepared(student, name))
     sum(Method(METHOD)(batch, 1).values()).backward()
     gradients = [p.grad for p in student.parameters() if p.grad is not None]
@@ -85,9 +74,9 @@ def test_gradients_come_from_the_distillation_alone(name, folder):
 
 
 @each_family
-def test_images_without_objects_teach_no_object(name, folder):
+def test_images_without_objects_teach_no_object(name):
     student = student_of(name)
-    adapter = build_adapter(None, student, teacher_of(name, folder))
+    adapter = build_adapter(None, student, teacher_of(name))
     batch, losses = forward(adapter, *prepared(student, name, objects=(0, 0)))
     (distil,) = Method(METHOD)(batch, 1).values()
     assert not batch.is_positive.any()
@@ -97,13 +86,13 @@ def test_images_without_objects_teach_no_object(name, folder):
 
 
 @each_family
-def test_deep_copies_report_nothing(name, folder):
+def test_deep_copies_report_nothing(name):
     """An average of weights is a copy, made while the hooks are on, and runs on other images."""
     student = student_of(name)
-    adapter = build_adapter(None, student, teacher_of(name, folder))
+    adapter = build_adapter(None, student, teacher_of(name))
     expected, _ = forward(adapter, *prepared(student, name))
     student = student_of(name)
-    adapter = build_adapter(None, student, teacher_of(name, folder))
+    adapter = build_adapter(None, student, teacher_of(name))
     handles = adapter.attach()
     copied = copy.deepcopy(student)
     data = prepared(student, name)
@@ -119,9 +108,9 @@ def test_deep_copies_report_nothing(name, folder):
 
 
 @each_family
-def test_under_bfloat16_autocast(name, folder):
+def test_under_bfloat16_autocast(name):
     student = student_of(name)
-    adapter = build_adapter(None, student, teacher_of(name, folder))
+    adapter = build_adapter(None, student, teacher_of(name))
     with torch.autocast('cpu', torch.bfloat16):
         if name in NO_BFLOAT16:
             with pytest.raises(RuntimeError, match=r'not implemented for|BFloat16'):

@@ -1,12 +1,15 @@
 """MMDetection's own configs made thin, and images of a few coloured boxes for them."""
 
 import copy
-from collections.abc import Sequence
+import importlib.util
+import tempfile
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hub import get_config
@@ -100,6 +103,13 @@ DENSE = {
 FAMILIES = {**DENSE}
 
 
+def rows_of(names: Iterable[str]) -> list:
+    """The names of families as parameters of a test."""
+    without = importlib.util.find_spec('sklearn') is None
+    needs_sklearn = pytest.mark.skipif(without, reason="MMDetection's PAA needs scikit-learn")
+    return [pytest.param(name, marks=needs_sklearn if name == 'PAA' else ()) for name in names]
+
+
 def thin(family: Family, num_classes: int = NUM_CLASSES) -> Config:
     """The family's config with a model of few channels, layers and classes."""
     config = copy.deepcopy(_config(family.config))
@@ -134,11 +144,11 @@ def _thin(node: Any, num_classes: int) -> None:
             _thin(value, num_classes)
 
 
-def build(family: Family, seed: int) -> torch.nn.Module:
+def build(family: Family, seed: int, num_classes: int = NUM_CLASSES) -> torch.nn.Module:
     """The thin model with random weights."""
     with torch.random.fork_rng(devices=[]), DefaultScope.overwrite_default_scope('mmdet'):
         torch.manual_seed(seed)
-        model = MODELS.build(thin(family).model)
+        model = MODELS.build(thin(family, num_classes).model)
         model.init_weights()
     return model
 
@@ -154,23 +164,25 @@ def student_of(name: str) -> torch.nn.Module:
 
 
 @cache
-def teacher_of(name: str, folder: Path) -> Teacher:
-    """A teacher of the family, from a checkpoint in ``folder``; the same for all who ask."""
-    path = folder / f'{name}.pth'
-    torch.save({'state_dict': build(FAMILIES[name], seed=1).state_dict()}, path)
-    return Teacher(thin(FAMILIES[name]), str(path))
+def teacher_of(name: str) -> Teacher:
+    """A teacher of the family, from a checkpoint; the same for all who ask."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / 'teacher.pth'
+        torch.save({'state_dict': build(FAMILIES[name], seed=1).state_dict()}, path)
+        return Teacher(thin(FAMILIES[name]), str(path))
 
 
 def forward(adapter: Adapter, inputs: Any, data_samples: Any) -> tuple[LogitBatch, dict]:
     """One forward of the adapter's student as a run has it: what was read, and its own losses."""
     handles = adapter.attach()
-    adapter.reset()
-    adapter.prepare(inputs, data_samples)
-    losses = adapter.student(inputs, data_samples, mode='loss')
-    batch = adapter.batch(inputs, data_samples)
-    for handle in handles:
-        handle.remove()
-    return batch, losses
+    try:
+        adapter.reset()
+        adapter.prepare(inputs, data_samples)
+        losses = adapter.student(inputs, data_samples, mode='loss')
+        return adapter.batch(inputs, data_samples), losses
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def total(losses: dict[str, Any]) -> torch.Tensor:
