@@ -77,7 +77,8 @@ class DenseHeadAdapter(DetectorAdapter):
         head = _dense_head(model)
         if head is None or _is(head, *_OF_WORDS):
             return {}
-        return {'bbox_head.num_classes': head.num_classes}
+        name = 'bbox_head' if getattr(model, 'bbox_head', None) is head else 'mask_head'
+        return {f'{name}.num_classes': head.num_classes}
 
     def attach(self) -> list[RemovableHandle]:
         """Register the hooks on the student's head and its losses."""

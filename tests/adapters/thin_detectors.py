@@ -132,6 +132,8 @@ def _thin(node: Any, num_classes: int) -> None:
             node[key] = None
         elif value == 80 and key in ('num_classes', 'num_things_classes'):
             node[key] = num_classes
+        elif value == 'SyncBN':
+            node[key] = 'BN'  # which runs on the CPU in several processes, too
         elif key == 'num_groups':
             node[key] = 4
         elif key == 'stacked_convs':
