@@ -1,6 +1,6 @@
 """Dense heads: RetinaNet, FCOS, ATSS, GFL, RTMDet, YOLOX and their kin, place by place."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from sortkd_det.distill import LogitBatch, Teacher
 from sortkd_det.functional import check_whole
 from sortkd_det.registry import ADAPTERS
 
+from .box_reader import BoxReader
 from .dense_head_reader import (
     DenseHeadReader,
     SSDHeadReader,
@@ -62,6 +63,10 @@ class DenseHeadAdapter(DetectorAdapter):
         self.activation = _activation(self.head)
         self._check_heads()
         self.reader = (SSDHeadReader if _is(self.head, 'SSDHead') else DenseHeadReader)(self.head)
+        self.box_reader = None
+        if BoxReader.reads(self.head, self.teacher_head):
+            self.box_reader = BoxReader(self.head)
+            self.gives = self.gives | {'boxes'}
         super().__init__(student, teacher)
 
     @classmethod
@@ -82,12 +87,15 @@ class DenseHeadAdapter(DetectorAdapter):
 
     def attach(self) -> list[RemovableHandle]:
         """Register the hooks on the student's head and its losses."""
-        return self.reader.attach()
+        boxes = [] if self.box_reader is None else self.box_reader.attach()
+        return [*self.reader.attach(), *boxes]
 
     def reset(self) -> None:
         """Forget the last batch."""
         super().reset()
         self.reader.reset()
+        if self.box_reader is not None:
+            self.box_reader.reset()
 
     def batch(self, inputs: Tensor, data_samples: Sequence) -> LogitBatch:
         """Run the teacher's head, and read both at the rows that count.
@@ -105,13 +113,15 @@ class DenseHeadAdapter(DetectorAdapter):
         """
         features = self.teacher_features()
         with torch.no_grad(), self.teacher.precision(inputs.device):
-            teacher_maps = class_maps(self.teacher_head, self.teacher_head(features))
+            teacher_output = self.teacher_head(features)
+        teacher_maps = class_maps(self.teacher_head, teacher_output)
         maps, background = self.reader.maps, self.reader.num_classes
         if _is(self.head, *_WITHOUT_LABELS):
             labels = self._best_priors(teacher_maps, data_samples)
             weight = torch.ones_like(labels, dtype=torch.float32)
         else:
             labels, weight = self.reader.read(data_samples)
+        find_boxes = self._find_boxes(labels != background, teacher_output)
         losses = [getattr(head, 'loss_cls', None) for head in (self.head, self.teacher_head)]
         if self.negatives == 'all':
             student, taught = (
@@ -138,9 +148,17 @@ class DenseHeadAdapter(DetectorAdapter):
             background=background,
             divisor='positives',
             sources=self.reader.sources,
+            find_boxes=find_boxes,
         )
         self.reset()
         return batch
+
+    def _find_boxes(
+        self, positive: Tensor, teacher_output: Sequence
+    ) -> Callable[[], LogitBatch] | None:
+        if self.box_reader is None:
+            return None
+        return self.box_reader.finder(positive, teacher_output[1])
 
     def _surest(self, teacher_maps: Sequence[Tensor], among: Tensor) -> Tensor:
         """(B, P) bool: per image those on which the teacher is surest of an object."""

@@ -1,11 +1,13 @@
 """What the adapters of all detectors share."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
-from sortkd_det.distill import Teacher
+from sortkd_det.distill import FeatureBatch, Teacher
 
 from .adapter import Adapter
 
@@ -21,6 +23,8 @@ class DetectorAdapter(Adapter):
         ValueError: a model whose config does not tell how images are normalised.
     """
 
+    gives: frozenset[str] = frozenset({'classes', 'features'})
+
     def __init__(self, student: nn.Module, teacher: Teacher) -> None:
         super().__init__(student, teacher)
         teacher.check_preprocessors(student)
@@ -29,6 +33,8 @@ class DetectorAdapter(Adapter):
     def reset(self) -> None:
         """Forget the last batch."""
         self._features = None
+        self._student_features: Any = None
+        self._padded_to: tuple[int, ...] = ()
 
     def prepare(self, inputs: Tensor, data_samples: Sequence) -> None:
         """Run the teacher's backbone and neck.
@@ -39,8 +45,44 @@ class DetectorAdapter(Adapter):
         """
         with torch.no_grad():
             images = self.teacher.convert_inputs(inputs, self.student, data_samples)
+        self._padded_to = tuple(images.shape[-2:])
         self._features = self.teacher.start('extract_feat', images)
 
     def teacher_features(self) -> tuple[Tensor, ...]:
         """The levels that :meth:`prepare` has made, each (B, C, H, W), ready for a head."""
         return self.teacher.finish(self._features)
+
+    def attach_features(self) -> list[RemovableHandle]:
+        """Register the hook on the student's neck, or on its backbone where there is none."""
+
+        def see(output: Any) -> None:
+            self._student_features = output
+
+        neck = getattr(self.student, 'neck', None)
+        return [self.watch_output(self.student.backbone if neck is None else neck, see)]
+
+    def features(self, inputs: Tensor) -> FeatureBatch:
+        """The levels of both necks; of the teacher's what lies within the student's images.
+
+        A teacher that pads to a multiple of 64 where the student pads to 32 has larger maps;
+        what is beyond is cut off. It is asked for before :meth:`batch`.
+
+        Args:
+            inputs: (B, 3, H, W), the student's preprocessed images.
+
+        Raises:
+            TypeError, ValueError: what the necks return is no list of maps.
+        """
+        teacher = self.teacher_features()
+        if isinstance(teacher, list | tuple):
+            teacher = [_within(level, inputs.shape[-2:], self._padded_to) for level in teacher]
+        return FeatureBatch(self._student_features, teacher)
+
+
+def _within(level: Tensor, size: Sequence[int], padded_to: Sequence[int]) -> Tensor:
+    """The part of a map of images padded to one size that is of another, at its upper left."""
+    height, width = (
+        -(-places * own // padded)  # rounded up, as strides do
+        for places, own, padded in zip(level.shape[-2:], size, padded_to, strict=True)
+    )
+    return level[..., :height, :width]

@@ -15,6 +15,7 @@ from sortkd_det.checkpoints import restore_history
 from sortkd_det.distill import LogitBatch, Method, Teacher
 from sortkd_det.distill.class_names import check_same_classes, classes_of_dataset
 from sortkd_det.distill.learned_parameters import LearnedParameters
+from sortkd_det.distill.teacher import read_teacher_config
 from sortkd_det.distill.teacher_trial import try_teacher
 from sortkd_det.functional import check_whole
 from sortkd_det.registry import HOOKS
@@ -30,12 +31,13 @@ class DistilledBatch:
     """What a watcher of the hook sees of each batch, inside the student's forward.
 
     Attributes:
-        logits: those of both models, with the student's graph.
+        logits: those of both models, with the student's graph; None where the method is of
+            features alone.
         student_losses: the student's own entries of the dict of losses.
         distill_losses: the terms' entries.
     """
 
-    logits: LogitBatch
+    logits: LogitBatch | None
     student_losses: dict[str, Any]
     distill_losses: dict[str, Tensor]
 
@@ -51,7 +53,7 @@ class DistillHook(Hook):
     Args:
         teacher: arguments of :class:`Teacher`: config, checkpoint, cfg_options, dtype,
             compile, channels_last.
-        method: the terms: arguments of :class:`Term`, in a list.
+        method: the terms, in a list: arguments of :class:`Term` or :class:`FeatureTerm`.
         student_weight: multiplies the student's own losses; ≥ 0.
         check_teacher: before training, test the teacher on this many images of
             the validation set (of a ``ConcatDataset``, by turns of each part) and log
@@ -117,9 +119,19 @@ class DistillHook(Hook):
                 'wanted for stands in its method, a term each'
             )
         if isinstance(runner.optim_wrapper, OptimWrapper):
-            device = next(student_of(runner).parameters()).device
-            self.method.to(device)
+            student = student_of(runner)
+            if self.method.feature_terms:
+                self._adapt_features(student)
+            self.method.to(next(student.parameters()).device)
             self.learned_parameters = LearnedParameters(self.method, runner.optim_wrapper)
+
+    def _adapt_features(self, student: nn.Module) -> None:
+        """Give the terms of features what they learn; there is no teacher yet, but its config."""
+        config = read_teacher_config(
+            self.teacher_config['config'], self.teacher_config.get('cfg_options')
+        )
+        for term in self.method.feature_terms:
+            term.adapt(getattr(student, 'neck', None), config.model.get('neck'))
 
     def before_train(self, runner: Runner) -> None:
         """Build the teacher, check it against the student, and join the student's forward."""
@@ -127,14 +139,18 @@ class DistillHook(Hook):
         self._check_schedule(runner)
         teacher = Teacher(**self.teacher_config)
         runner.logger.info(f'teacher: {type(teacher.model).__name__} from {teacher.checkpoint}')
-        _check_classes(teacher, runner)
+        if self.method.needs != {'features'}:
+            _check_classes(teacher, runner)
         self._teacher_checksum = teacher.checksum()
-        self.adapter = build_adapter(self.adapter_config, student, teacher)
-        self.method.check(self.adapter.activation)
+        self.adapter = build_adapter(self.adapter_config, student, teacher, self.method.needs)
+        if self.method.needs != {'features'}:
+            self.method.check(self.adapter.activation)
         teacher.to(next(student.parameters()).device)
         if self.check_teacher:
             try_teacher(teacher, runner, self.check_teacher)
         self._handles = [*self.adapter.attach(), *self._join(student)]
+        if 'features' in self.method.needs:
+            self._handles += self.adapter.attach_features()
 
     def _check_schedule(self, runner: Runner) -> None:
         """Raise if the run is over before any term begins."""
@@ -191,9 +207,14 @@ class DistillHook(Hook):
         self.learned_parameters.copy_schedule()
 
     def _add_losses(self, inputs: Any, data_samples: Any, student_losses: dict) -> dict:
-        batch = self.adapter.batch(inputs, data_samples)
-        self._check_batch(batch)
-        distill_losses = self.method(batch, self.now)
+        needs = self.method.needs
+        features = self.adapter.features(inputs) if 'features' in needs else None
+        batch = None
+        if needs != {'features'}:
+            batch = self.adapter.batch(inputs, data_samples)
+            self._check_batch(batch)
+        self.adapter.reset()
+        distill_losses = self.method(batch, self.now, features)
         if torch.is_grad_enabled():
             self._check_gradients(distill_losses)
         first = self.method.loss_names[0]
@@ -227,8 +248,9 @@ class DistillHook(Hook):
             if not loss.requires_grad:
                 raise RuntimeError(
                     f'{name} of the term {term.name} needs no gradient: nothing would be '
-                    'distilled. Expected a loss that depends on the logits of the student; look '
-                    'for detach() or no_grad in its loss and its student_processors'
+                    'distilled. Expected a loss that depends on the logits or features of the '
+                    'student; look for detach() or no_grad in its loss and its '
+                    'student_processors, and for frozen parts of the student'
                 )
 
     # -- checkpoints ---------------------------------------------------------
