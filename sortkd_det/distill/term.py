@@ -150,7 +150,7 @@ class Term(nn.Module):
             if hasattr(part, 'set_epoch'):  # a schedule of the loss's own: CTKD's reversal
                 part.set_epoch(now)
         scale = self.schedule.scale(now)
-        if self.of == 'boxes':
+        if self.of == 'boxes' and scale != 0:
             batch = self._boxes(batch)
         if self.activation == 'softmax':
             batch = batch.as_softmax()
