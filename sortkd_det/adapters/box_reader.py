@@ -76,17 +76,14 @@ class BoxReader:
         means; the positives are summed, on each process its own.
         """
         student, teacher = (self._rows(each, positive, maps) for each in (maps, teacher_maps))
-        labels = torch.zeros(len(student), dtype=torch.int64, device=student.device)
-        weight = student.new_zeros(len(student))
-        if calls:
-            self._compare(student, calls)
-            labels = torch.cat([call.target for call in calls]).round().long()
-            weight = torch.cat([call.weight for call in calls]).detach()
+        self._compare(student, calls)
+        labels = torch.cat([student.new_zeros(0), *(call.target for call in calls)])
+        weight = torch.cat([student.new_zeros(0), *(call.weight for call in calls)])
         return LogitBatch(
             student=student,
             teacher=teacher.to(student.dtype),
-            labels=labels,
-            weight=weight,
+            labels=labels.round().long(),
+            weight=weight.detach(),
             activation='softmax',
             background=None,
             divisor=4.0 * self.num_bins,
@@ -103,13 +100,16 @@ class BoxReader:
         return torch.cat(found)
 
     def _compare(self, student: Tensor, calls: Sequence[LossCall]) -> None:
-        """Raise, once, unless the rows are those that the student's own loss was given."""
-        if not self._is_compared:
-            own = torch.cat([call.scores for call in calls])
-            if not torch.equal(own, student):
-                raise ValueError(
-                    f'{type(self.head).__name__} called its loss_dfl on {len(own)} rows that are '
-                    f'not the {len(student)} of its positives, four for each; expected level by '
-                    'level, in each image by image'
-                )
-            self._is_compared = True
+        """Raise unless the rows are those that the student's own loss was given: always as many,
+        and at the first batch with rows the same to the bit.
+        """
+        number = sum(len(call.scores) for call in calls)
+        same = number == len(student)
+        if same and number and not self._is_compared:
+            same = self._is_compared = torch.equal(torch.cat([c.scores for c in calls]), student)
+        if not same:
+            raise ValueError(
+                f'{type(self.head).__name__} called its loss_dfl on {number} rows that are not the '
+                f'{len(student)} of its positives, four for each; expected level by level, in '
+                'each image by image'
+            )

@@ -76,7 +76,8 @@ class FeatureTerm(nn.Module):
         """Make the 1 × 1 convolutions, where channels that are known differ.
 
         Args:
-            student_neck: a neck, or its config; None: there is none.
+            student_neck: a neck, its config, or a list, of which the last that tells counts;
+                None: there is none.
             teacher_neck: likewise.
 
         Raises:

@@ -119,19 +119,22 @@ class DistillHook(Hook):
                 'wanted for stands in its method, a term each'
             )
         if isinstance(runner.optim_wrapper, OptimWrapper):
-            student = student_of(runner)
-            if self.method.feature_terms:
-                self._adapt_features(student)
-            self.method.to(next(student.parameters()).device)
+            self._adapt_features(runner)
+            device = next(student_of(runner).parameters()).device
+            self.method.to(device)
             self.learned_parameters = LearnedParameters(self.method, runner.optim_wrapper)
 
-    def _adapt_features(self, student: nn.Module) -> None:
+    def _adapt_features(self, runner: Runner) -> None:
         """Give the terms of features what they learn; there is no teacher yet, but its config."""
-        config = read_teacher_config(
+        if not self.method.feature_terms:
+            return
+        teacher = read_teacher_config(
             self.teacher_config['config'], self.teacher_config.get('cfg_options')
         )
+        # Not every neck tells its channels (ChannelMapper); then its config does.
+        own = [runner.cfg.get('model', {}).get('neck'), getattr(student_of(runner), 'neck', None)]
         for term in self.method.feature_terms:
-            term.adapt(getattr(student, 'neck', None), config.model.get('neck'))
+            term.adapt(own, teacher.model.get('neck'))
 
     def before_train(self, runner: Runner) -> None:
         """Build the teacher, check it against the student, and join the student's forward."""
@@ -139,14 +142,20 @@ class DistillHook(Hook):
         self._check_schedule(runner)
         teacher = Teacher(**self.teacher_config)
         runner.logger.info(f'teacher: {type(teacher.model).__name__} from {teacher.checkpoint}')
-        if self.method.needs != {'features'}:
+        try:
             _check_classes(teacher, runner)
+            is_testable = True
+        except ValueError as error:
+            if self.method.needs != {'features'}:
+                raise
+            runner.logger.warning(f'{error}. Its features teach all the same; it is not tested')
+            is_testable = False
         self._teacher_checksum = teacher.checksum()
         self.adapter = build_adapter(self.adapter_config, student, teacher, self.method.needs)
         if self.method.needs != {'features'}:
             self.method.check(self.adapter.activation)
         teacher.to(next(student.parameters()).device)
-        if self.check_teacher:
+        if self.check_teacher and is_testable:
             try_teacher(teacher, runner, self.check_teacher)
         self._handles = [*self.adapter.attach(), *self._join(student)]
         if 'features' in self.method.needs:

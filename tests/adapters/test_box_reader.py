@@ -11,6 +11,7 @@ from thin_detectors import forward, prepared, student_of, teacher_of, total
 
 from sortkd_det.adapters import build_adapter
 from sortkd_det.adapters.box_reader import BoxReader
+from sortkd_det.adapters.loss_calls import LossCall
 from sortkd_det.distill import Method, Term
 
 LD = dict(of='boxes', loss=dict(type='KDLoss', temperature=10.0, loss_weight=0.25))
@@ -86,14 +87,26 @@ def test_rows_are_those_of_the_heads_own_loss_to_the_bit():
 
 
 def test_a_teacher_that_pads_more_is_read_at_the_same_places():
+    generator = torch.Generator().manual_seed(0)
     reader = BoxReader(student_of('GFL').bbox_head)
-    sizes = [(5, 7), (3, 4)]
-    reader.maps = [torch.randn(2, 4 * NUM_BINS, *size) for size in sizes]
-    larger = [F.pad(level, (0, 3, 0, 2), value=torch.nan) for level in reader.maps]
-    positive = torch.rand(2, 5 * 7 + 3 * 4) < 0.3
+    maps = [torch.randn(2, 4 * NUM_BINS, *size, generator=generator) for size in [(5, 7), (3, 4)]]
+    larger = [F.pad(level, (0, 3, 0, 2), value=torch.nan) for level in maps]
+    chosen = [torch.rand(2, *level.shape[2:], generator=generator) < 0.3 for level in maps]
+    rows = torch.cat(
+        [
+            level[image, :, y, x].view(4, NUM_BINS)
+            for level, here in zip(maps, chosen, strict=True)
+            for image, y, x in here.nonzero()
+        ]
+    )
+    positive = torch.cat([here.flatten(1) for here in chosen], 1)
+    reader.maps = maps
+    with pytest.raises(ValueError, match=f'its loss_dfl on 0 rows that are not the {len(rows)}'):
+        reader.finder(positive, larger)()
+    reader.losses.append(LossCall(rows, torch.zeros(len(rows)), torch.ones(len(rows))))
     boxes = reader.finder(positive, larger)()
-    assert len(boxes.student) == 4 * int(positive.sum()) > 0
-    assert torch.equal(boxes.student, boxes.teacher)
+    assert torch.equal(boxes.student, rows)
+    assert torch.equal(boxes.teacher, rows)
 
 
 def test_a_sort_puts_the_nearest_distance_on_top():

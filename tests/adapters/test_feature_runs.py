@@ -113,8 +113,8 @@ def test_sort_ld_and_pkd_teach_together_and_a_resumed_run_ends_as_the_other(
 
 
 def test_features_alone_teach_a_detector_whose_head_nobody_reads(run_of, start):
-    """The teacher's head does not run, and its classes are of no matter."""
-    cfg = run_of(CENTERNET, CENTERNET, [dict(loss='FitNetLoss')])
+    """The teacher's head does not run, and its classes are of no matter but to a test of it."""
+    cfg = run_of(CENTERNET, CENTERNET, [dict(loss='FitNetLoss')], check_teacher=2)
     teacher = torch.load(cfg.custom_hooks[0].teacher.checkpoint, weights_only=True)
     teacher['meta']['dataset_meta']['classes'] = ['another']
     torch.save(teacher, cfg.custom_hooks[0].teacher.checkpoint)

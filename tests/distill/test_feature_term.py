@@ -129,7 +129,13 @@ OF_16 = dict(type='FPN', in_channels=[8, 16, 32], out_channels=16, num_outs=5)
             id='all given',
         ),
         pytest.param({}, Neck(out_channels=16, num_outs=3), OF_16, [], id='equal'),
-        pytest.param({}, Neck(), OF_16, [], id='not told'),
+        pytest.param(
+            {}, [dict(OF_16, out_channels=4), Neck()], OF_16, [(4, 16)] * 5, id='by its config'
+        ),
+        pytest.param(
+            {}, [dict(out_channels=9), Neck(out_channels=4)], OF_16, [(4, 16)] * 5, id='by itself'
+        ),
+        pytest.param({}, [None, Neck()], OF_16, [], id='not told'),
         pytest.param({}, None, OF_16, [], id='no neck'),
     ],
 )  # fmt: skip
