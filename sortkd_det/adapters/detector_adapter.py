@@ -33,7 +33,7 @@ class DetectorAdapter(Adapter):
     def reset(self) -> None:
         """Forget the last batch."""
         self._features = None
-        self._student_features: Any = None
+        self._student_features: list[Any] = []  # of each run of the neck
         self._padded_to: tuple[int, ...] = ()
 
     def prepare(self, inputs: Tensor, data_samples: Sequence) -> None:
@@ -54,12 +54,9 @@ class DetectorAdapter(Adapter):
 
     def attach_features(self) -> list[RemovableHandle]:
         """Register the hook on the student's neck, or on its backbone where there is none."""
-
-        def see(output: Any) -> None:
-            self._student_features = output
-
         neck = getattr(self.student, 'neck', None)
-        return [self.watch_output(self.student.backbone if neck is None else neck, see)]
+        module = self.student.backbone if neck is None else neck
+        return [self.watch_output(module, lambda output: self._student_features.append(output))]
 
     def features(self, inputs: Tensor) -> FeatureBatch:
         """The levels of both necks; of the teacher's what lies within the student's images.
@@ -71,12 +68,19 @@ class DetectorAdapter(Adapter):
             inputs: (B, 3, H, W), the student's preprocessed images.
 
         Raises:
-            TypeError, ValueError: what the necks return is no list of maps.
+            TypeError, ValueError: what the necks return is no list of maps, or that of the
+                student did not run once.
         """
+        number = len(self._student_features)
+        if number != 1:
+            raise ValueError(
+                f'the neck of the student, {type(self.student).__name__}, ran {number} times in one '
+                f'forward; {type(self).__name__} expects once, and cannot tell what to distil'
+            )
         teacher = self.teacher_features()
         if isinstance(teacher, list | tuple):
             teacher = [_within(level, inputs.shape[-2:], self._padded_to) for level in teacher]
-        return FeatureBatch(self._student_features, teacher)
+        return FeatureBatch(self._student_features[0], teacher)
 
 
 def _within(level: Tensor, size: Sequence[int], padded_to: Sequence[int]) -> Tensor:

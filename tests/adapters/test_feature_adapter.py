@@ -100,7 +100,19 @@ def test_a_deep_copy_reports_nothing():
     adapter.reset()
     adapter.prepare(*data)
     copy.deepcopy(student).extract_feat(data[0])
-    with pytest.raises(TypeError, match='features of the student are NoneType'):
+    with pytest.raises(ValueError, match='neck of the student, GFL, ran 0 times in one forward'):
+        adapter.features(data[0])
+
+
+def test_a_neck_that_runs_twice_is_refused():
+    student = student_of('GFL')
+    adapter = build_adapter(None, student, teacher_of('GFL'), FEATURES)
+    adapter.attach_features()
+    data = prepared(student, 'GFL')
+    adapter.prepare(*data)
+    for _ in range(2):
+        student.extract_feat(data[0])
+    with pytest.raises(ValueError, match='ran 2 times in one forward; FeatureAdapter expects once'):
         adapter.features(data[0])
 
 
