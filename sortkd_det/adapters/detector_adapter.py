@@ -74,8 +74,8 @@ class DetectorAdapter(Adapter):
         number = len(self._student_features)
         if number != 1:
             raise ValueError(
-                f'the neck of the student, {type(self.student).__name__}, ran {number} times in one '
-                f'forward; {type(self).__name__} expects once, and cannot tell what to distil'
+                f'the neck of the student, {type(self.student).__name__}, ran {number} times in '
+                f'one forward; {type(self).__name__} expects once, and cannot tell what to distil'
             )
         teacher = self.teacher_features()
         if isinstance(teacher, list | tuple):

@@ -97,10 +97,15 @@ class FeatureTerm(nn.Module):
                 'neither neck tells how many levels it has; give the term num_levels'
             )
         levels = range(min(numbers))
-        of_levels = [[each] * len(levels) if isinstance(each, int) else each for each in channels]
+        own, others = (
+            [each] * len(levels) if isinstance(each, int) else each[: len(levels)]
+            for each in channels
+        )
+        if own == others:
+            return
         with torch.random.fork_rng(devices=[]):  # the student sees what it would see alone
             self.adaptation = nn.ModuleList(
-                nn.Conv2d(of_levels[0][level], of_levels[1][level], 1) for level in levels
+                nn.Conv2d(*widths, 1) for widths in zip(own, others, strict=True)
             )
 
     def forward(self, batch: FeatureBatch, now: int) -> Tensor:

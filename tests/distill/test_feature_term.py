@@ -129,6 +129,10 @@ OF_16 = dict(type='FPN', in_channels=[8, 16, 32], out_channels=16, num_outs=5)
             id='all given',
         ),
         pytest.param({}, Neck(out_channels=16, num_outs=3), OF_16, [], id='equal'),
+        pytest.param({}, Neck(out_channels=[16, 16]), OF_16, [], id='equal, a list'),
+        pytest.param(
+            dict(num_levels=1), Neck(out_channels=[16, 4]), OF_16, [], id='equal where it counts'
+        ),
         pytest.param(
             {}, [dict(OF_16, out_channels=4), Neck()], OF_16, [(4, 16)] * 5, id='by its config'
         ),
