@@ -84,7 +84,7 @@ def _about(source: str) -> str:
 def _heads(method: Method) -> tuple[str, ...]:
     if 'boxes' in method.needs:
         return ('GFL',)
-    if 'classes' not in method.needs:
+    if not method.reads_logits:
         return ('any',)
     return tuple(each for each in ACTIVATIONS if _fits(method, each))
 

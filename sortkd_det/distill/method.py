@@ -52,6 +52,11 @@ class Method(nn.Module):
         return frozenset(term.of for term in self.terms)
 
     @property
+    def reads_logits(self) -> bool:
+        """Whether a term is of logits, so that the heads of both are read."""
+        return self.needs != {'features'}
+
+    @property
     def feature_terms(self) -> list[FeatureTerm]:
         """The terms that are of features."""
         return [term for term in self.terms if isinstance(term, FeatureTerm)]

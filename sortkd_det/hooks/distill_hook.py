@@ -146,13 +146,13 @@ class DistillHook(Hook):
             _check_classes(teacher, runner)
             is_testable = True
         except ValueError as error:
-            if self.method.needs != {'features'}:
+            if self.method.reads_logits:
                 raise
             runner.logger.warning(f'{error}. Its features teach all the same; it is not tested')
             is_testable = False
         self._teacher_checksum = teacher.checksum()
         self.adapter = build_adapter(self.adapter_config, student, teacher, self.method.needs)
-        if self.method.needs != {'features'}:
+        if self.method.reads_logits:
             self.method.check(self.adapter.activation)
         teacher.to(next(student.parameters()).device)
         if self.check_teacher and is_testable:
@@ -216,10 +216,9 @@ class DistillHook(Hook):
         self.learned_parameters.copy_schedule()
 
     def _add_losses(self, inputs: Any, data_samples: Any, student_losses: dict) -> dict:
-        needs = self.method.needs
-        features = self.adapter.features(inputs) if 'features' in needs else None
+        features = self.adapter.features(inputs) if 'features' in self.method.needs else None
         batch = None
-        if needs != {'features'}:
+        if self.method.reads_logits:
             batch = self.adapter.batch(inputs, data_samples)
             self._check_batch(batch)
         self.adapter.reset()

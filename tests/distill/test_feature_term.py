@@ -196,7 +196,9 @@ def test_a_loss_of_features_makes_a_term_of_features():
     assert [type(term) for term in method.terms] == [Term, Term, FeatureTerm, FeatureTerm]
     assert method.needs == {'classes', 'boxes', 'features'}
     assert [term.name for term in method.feature_terms] == ['PKDLoss', 'channels']
+    assert method.reads_logits
     assert Method(dict(loss='PKDLoss')).needs == {'features'}
+    assert not Method(dict(loss='PKDLoss')).reads_logits
 
 
 def test_a_method_of_features_alone_needs_no_logits():
