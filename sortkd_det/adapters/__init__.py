@@ -9,6 +9,7 @@ from .classifier_adapter import ClassifierAdapter
 from .dense_head_adapter import DenseHeadAdapter
 from .detector_adapter import DetectorAdapter
 from .roi_head_adapter import RoIHeadAdapter
+from .sparse_roi_adapter import SparseRoIAdapter
 
 __all__ = [
     'Adapter',
@@ -16,6 +17,7 @@ __all__ = [
     'DenseHeadAdapter',
     'DetectorAdapter',
     'RoIHeadAdapter',
+    'SparseRoIAdapter',
     'build_adapter',
     'count_classes',
     'find_adapter',
