@@ -39,7 +39,7 @@ class DenseHeadAdapter(DetectorAdapter):
         student: a one-stage detector with a dense head.
         teacher: likewise, with the same priors, as many classes and the same kind of logits.
         negatives: which rows of background are taught beside the positives: ``'none'``; a
-            number k: per image the k on which the teacher is surest of some class; or
+            number k: per image the k on which the teacher is surest of an object; or
             ``'all'``. The loss is divided by the number of positives, so that ``'all'`` begins
             loud: give its term a ``warmup``.
 
@@ -77,7 +77,8 @@ class DenseHeadAdapter(DetectorAdapter):
         head = _dense_head(model)
         if head is None or _is(head, *_OF_WORDS):
             return {}
-        return {'bbox_head.num_classes': head.num_classes}
+        name = 'bbox_head' if getattr(model, 'bbox_head', None) is head else 'mask_head'
+        return {f'{name}.num_classes': head.num_classes}
 
     def attach(self) -> list[RemovableHandle]:
         """Register the hooks on the student's head and its losses."""
@@ -142,13 +143,15 @@ class DenseHeadAdapter(DetectorAdapter):
         return batch
 
     def _surest(self, teacher_maps: Sequence[Tensor], among: Tensor) -> Tensor:
-        """(B, P) bool: per image those on which the teacher is surest of some class."""
+        """(B, P) bool: per image those on which the teacher is surest of an object."""
         scores = []
         for level, other in zip(teacher_maps, self.reader.maps, strict=True):
             level = level[..., : other.shape[-2], : other.shape[-1]]
             if self.activation == 'softmax':  # background is the last column
-                level = level.float().log_softmax(2)[:, :, :-1]
-            scores.append(level.amax(2).permute(0, 2, 3, 1).flatten(1))
+                score = -level.float().log_softmax(2)[:, :, -1]
+            else:
+                score = level.amax(2)
+            scores.append(score.permute(0, 2, 3, 1).flatten(1))
         scores = torch.cat(scores, 1).masked_fill(~among, -torch.inf)
         top = scores.topk(min(self.negatives, scores.shape[1]), 1)
         return torch.zeros_like(among).scatter_(1, top.indices, top.values > -torch.inf)
@@ -273,7 +276,8 @@ def _kind(head: nn.Module) -> str:
 
 
 def _priors(head: nn.Module) -> Any:
-    for name in ('prior_generator', 'square_anchor_generator'):  # SABL's and GA-RetinaNet's
+    # VFNet's, which it assigns by; all others'; SABL's and GA-RetinaNet's.
+    for name in ('atss_prior_generator', 'prior_generator', 'square_anchor_generator'):
         if hasattr(head, name):
             return getattr(head, name)
     raise ValueError(

@@ -32,7 +32,7 @@ class DenseHeadReader:
 
     Maps are the first output of the head, labels what its classification losses are
     given. The rows of a loss lie level by level or image by image; which it is, is found once,
-    by comparing them with the maps, to the bit.
+    by where in the maps they come from, to the bit.
 
     Args:
         head: the student's ``bbox_head``.
@@ -107,7 +107,7 @@ class DenseHeadReader:
     def _rows(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Of each call: scores (n, C), labels (n,) and weights (n,)."""
         for call in self.losses:
-            scores = call.scores.detach().flatten(0, -2)
+            scores = call.scores.flatten(0, -2)
             labels = hard_labels(call.target, self.num_classes).flatten()
             weight = torch.ones_like(labels, dtype=torch.float32)
             if call.weight is not None:  # FSAF's is of each entry
@@ -136,11 +136,19 @@ class DenseHeadReader:
         )
 
     def _find_order(self, scores: Tensor, labels: Tensor, chosen: Any) -> None:
-        """Keep the orders in which the maps' rows are those of the loss.
+        """Keep the orders in which the rows of the loss come from those of the maps.
 
-        One image or one level alone does not tell; then both are right.
+        Numbers are sent back from the rows to the maps, where they lie as the rows do: logits
+        of a new head in bfloat16 are alike and would not tell. One image or one level alone
+        does not tell either; then both orders are right.
         """
-        rows = [level.detach().permute(0, 3, 4, 1, 2).flatten(1, 3) for level in self.maps]
+        maps, told = self.maps, scores
+        if scores.requires_grad:
+            told = torch.arange(scores.numel(), device=scores.device) % 251  # exact in any dtype
+            told = told.to(scores.dtype).view(scores.shape)
+            sent = torch.autograd.grad(scores, self.sources, told, retain_graph=True)
+            maps = class_maps(self.head, [sent])
+        rows = [level.detach().permute(0, 3, 4, 1, 2).flatten(1, 3) for level in maps]
         in_order = {
             _by_level: torch.cat([level.flatten(0, 1) for level in rows]),
             _by_image: torch.cat(rows, 1).flatten(0, 1),
@@ -148,15 +156,15 @@ class DenseHeadReader:
         found = [
             order
             for order in self.orders
-            if _same(in_order[order][chosen].to(scores.dtype), scores)
+            if torch.equal(in_order[order][chosen].to(told.dtype), told.detach())
         ]
         sizes = [level.shape[:2] for level in rows]
         read = [order(labels, sizes) for order in found]
         if not found or not torch.equal(read[0], read[-1]):
             raise ValueError(
                 f'the rows that the classification loss of {type(self.head).__name__} was given '
-                f'are those of its maps {"in no order" if not found else "in every order"}; '
-                'expected level by level or image by image, and values that tell which'
+                f'come from its maps in {"every order" if found else "no order"} that is known; '
+                'expected level by level or image by image, and logits that are not all alike'
             )
         if len(scores):
             self.orders = found
@@ -246,8 +254,3 @@ def _by_level(rows: Tensor, sizes: Sequence) -> Tensor:
 def _by_image(rows: Tensor, sizes: Sequence) -> Tensor:
     """(B, P) of rows that lie image by image, in each level by level."""
     return rows.view(sizes[0][0], -1)
-
-
-def _same(first: Tensor, second: Tensor) -> bool:
-    """Whether both are equal to the bit; NaN, which a diverged student has, equals itself."""
-    return first.shape == second.shape and torch.allclose(first, second, 0, 0, equal_nan=True)

@@ -1,20 +1,25 @@
 """MMDetection's own configs made thin, and images of a few coloured boxes for them."""
 
 import copy
-from collections.abc import Sequence
+import importlib.util
+import tempfile
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hub import get_config
+from mmengine.logging import MessageHub
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData
 
 import sortkd_det.detection  # noqa: F401
-from sortkd_det.distill import Teacher
+from sortkd_det.adapters import Adapter
+from sortkd_det.distill import LogitBatch, Teacher
 
 NUM_CLASSES = 3
 _CHANNELS = ('in_channels', 'out_channels', 'feat_channels', 'point_feat_channels')
@@ -29,12 +34,14 @@ class Family:
         options: entries of its model that differ from what :func:`thin` makes of it.
         masks: whether it is trained on masks.
         epoch: in which epoch it is asked, counted from 0; TOOD changes its loss at 4.
+        one_size: MMDetection's own loss needs images of one size.
     """
 
     config: str
     options: dict[str, Any] = field(default_factory=dict)
     masks: bool = False
     epoch: int = 0
+    one_size: bool = False
 
 
 _CSP = {
@@ -80,9 +87,9 @@ DENSE = {
     ),
     'YOLOX': Family('yolox/yolox_tiny_8xb8-300e_coco', _CSP),
     'RTMDet': Family('rtmdet/rtmdet_tiny_8xb32-300e_coco', _CSP),
-    'RTMDet-Ins': Family('rtmdet/rtmdet-ins_tiny_8xb32-300e_coco', _CSP, masks=True),
+    'RTMDet-Ins': Family('rtmdet/rtmdet-ins_tiny_8xb32-300e_coco', _CSP, masks=True, one_size=True),
     'CondInst': Family('condinst/condinst_r50_fpn_ms-poly-90k_coco_instance', _GROUPS, masks=True),
-    'YOLACT': Family('yolact/yolact_r50_1xb8-55e_coco', masks=True),
+    'YOLACT': Family('yolact/yolact_r50_1xb8-55e_coco', masks=True, one_size=True),
     'SSD': Family(
         'ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco',
         {
@@ -96,10 +103,17 @@ DENSE = {
 FAMILIES = {**DENSE}
 
 
-def thin(family: Family) -> Config:
-    """The family's config with a model of few channels and layers, and of three classes."""
+def rows_of(names: Iterable[str]) -> list:
+    """The names of families as parameters of a test."""
+    without = importlib.util.find_spec('sklearn') is None
+    needs_sklearn = pytest.mark.skipif(without, reason="MMDetection's PAA needs scikit-learn")
+    return [pytest.param(name, marks=needs_sklearn if name == 'PAA' else ()) for name in names]
+
+
+def thin(family: Family, num_classes: int = NUM_CLASSES) -> Config:
+    """The family's config with a model of few channels, layers and classes."""
     config = copy.deepcopy(_config(family.config))
-    _thin(config.model)
+    _thin(config.model, num_classes)
     config.model.data_preprocessor.pop('batch_augments', None)
     if config.model.backbone.type == 'ResNet':
         config.model.backbone.update(depth=18, base_channels=8)
@@ -112,12 +126,14 @@ def _config(name: str) -> Config:
     return get_config(f'mmdet::{name}.py')
 
 
-def _thin(node: Any) -> None:
+def _thin(node: Any, num_classes: int) -> None:
     for key, value in list(node.items() if isinstance(node, dict) else enumerate(node)):
         if key == 'init_cfg' and isinstance(value, dict) and value['type'] == 'Pretrained':
             node[key] = None
         elif value == 80 and key in ('num_classes', 'num_things_classes'):
-            node[key] = NUM_CLASSES
+            node[key] = num_classes
+        elif value == 'SyncBN':
+            node[key] = 'BN'  # which runs on the CPU in several processes, too
         elif key == 'num_groups':
             node[key] = 4
         elif key == 'stacked_convs':
@@ -127,14 +143,14 @@ def _thin(node: Any) -> None:
         elif key in _CHANNELS and isinstance(value, int) and value >= 64:
             node[key] = 64 if value == 2048 else 16
         elif isinstance(value, dict | list | tuple):
-            _thin(value)
+            _thin(value, num_classes)
 
 
-def build(family: Family, seed: int) -> torch.nn.Module:
+def build(family: Family, seed: int, num_classes: int = NUM_CLASSES) -> torch.nn.Module:
     """The thin model with random weights."""
     with torch.random.fork_rng(devices=[]), DefaultScope.overwrite_default_scope('mmdet'):
         torch.manual_seed(seed)
-        model = MODELS.build(thin(family).model)
+        model = MODELS.build(thin(family, num_classes).model)
         model.init_weights()
     return model
 
@@ -150,11 +166,40 @@ def student_of(name: str) -> torch.nn.Module:
 
 
 @cache
-def teacher_of(name: str, folder: Path) -> Teacher:
-    """A teacher of the family, from a checkpoint in ``folder``; the same for all who ask."""
-    path = folder / f'{name}.pth'
-    torch.save({'state_dict': build(FAMILIES[name], seed=1).state_dict()}, path)
-    return Teacher(thin(FAMILIES[name]), str(path))
+def teacher_of(name: str) -> Teacher:
+    """A teacher of the family, from a checkpoint; the same for all who ask."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / 'teacher.pth'
+        torch.save({'state_dict': build(FAMILIES[name], seed=1).state_dict()}, path)
+        return Teacher(thin(FAMILIES[name]), str(path))
+
+
+def forward(adapter: Adapter, inputs: Any, data_samples: Any) -> tuple[LogitBatch, dict]:
+    """One forward of the adapter's student as a run has it: what was read, and its own losses."""
+    handles = adapter.attach()
+    try:
+        adapter.reset()
+        adapter.prepare(inputs, data_samples)
+        losses = adapter.student(inputs, data_samples, mode='loss')
+        return adapter.batch(inputs, data_samples), losses
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def total(losses: dict[str, Any]) -> torch.Tensor:
+    """The sum of all losses of a detector."""
+    lists = (value if isinstance(value, list | tuple) else [value] for value in losses.values())
+    named = zip(losses, lists, strict=True)
+    return sum(part.mean() for name, parts in named if 'loss' in name for part in parts)
+
+
+def prepared(student: torch.nn.Module, name: str, **options: Any) -> tuple[Any, list]:
+    """:func:`images` as the family's student sees them, in the family's epoch."""
+    MessageHub.get_current_instance().update_info('epoch', FAMILIES[name].epoch)
+    data = images(masks=FAMILIES[name].masks, **options)
+    data = student.data_preprocessor(data, training=True)
+    return data['inputs'], data['data_samples']
 
 
 def images(

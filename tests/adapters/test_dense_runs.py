@@ -1,0 +1,94 @@
+"""Dense detectors in real runs, on generated images."""
+
+import copy
+
+import pytest
+import torch
+from small_runs import assert_same, ending
+from thin_detectors import DENSE, build, thin
+
+from sortkd_det.checkpoints import newest_checkpoint
+from sortkd_det.hooks import DistillHook
+from sortkd_det.hooks.teacher_audit_hook import count_by_class, summarise
+
+NUM_CLASSES = 12
+NUM_ITERS = 4
+OTHERS = ['RetinaNet', 'FCOS', 'TOOD', 'AutoAssign', 'YOLOX', 'RTMDet', 'SSD']
+each_quick_or_slow = pytest.mark.parametrize(
+    'name', ['GFL', *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
+)
+
+
+@pytest.fixture
+def run_of(detector, tmp_path):
+    """The config of a run of four iterations, with the audit: ``run_of(family, **adapter)``."""
+
+    def make(name, **adapter):
+        cfg = copy.deepcopy(detector)
+        config = thin(DENSE[name], NUM_CLASSES)
+        cfg.model = config.model
+        path = tmp_path / f'{name}.pth'
+        classes = cfg.train_dataloader.dataset.metainfo.classes
+        model = build(DENSE[name], 1, NUM_CLASSES)
+        torch.save(
+            {'state_dict': model.state_dict(), 'meta': {'dataset_meta': {'classes': classes}}}, path
+        )
+        distill = cfg.custom_hooks[0]
+        distill.teacher = dict(config=dict(model=config.model), checkpoint=str(path))
+        distill.adapter = dict(type='DenseHeadAdapter', **adapter)
+        cfg.custom_hooks[1].update(interval=2, grad_interval=1)
+        cfg.train_cfg.update(max_iters=NUM_ITERS, val_interval=NUM_ITERS)
+        cfg.default_hooks.checkpoint.pop('save_best')
+        return cfg
+
+    return make
+
+
+def distill_hook(runner):
+    return next(hook for hook in runner.hooks if isinstance(hook, DistillHook))
+
+
+@each_quick_or_slow
+def test_a_resumed_run_ends_as_the_other(name, run_of, start, tmp_path):
+    """To the bit, with what the audit has counted; the checkpoint is MMDetection's own."""
+    cfg = run_of(name)
+    whole = start(cfg, work_dir=str(tmp_path / 'whole'))
+    whole.train()
+    short = copy.deepcopy(cfg)
+    short.train_cfg.update(max_iters=2)
+    start(short, work_dir=str(tmp_path / 'parts')).train()
+    resumed = start(cfg, work_dir=str(tmp_path / 'parts'), resume=True)
+    resumed.train()
+    assert_same(ending(whole), ending(resumed))
+
+    checkpoint = torch.load(newest_checkpoint(whole.work_dir), weights_only=True)
+    build(DENSE[name], 2, NUM_CLASSES).load_state_dict(checkpoint['state_dict'], strict=True)
+
+
+@pytest.mark.parametrize('negatives', ['none', 5])
+def test_the_audit_counts_what_was_taught(negatives, run_of, start):
+    """Of rows whose label is no column, background's chances; a table with a row for it."""
+    runner = start(run_of('GFL', negatives=negatives))
+    batches, scalars, lines = [], {}, []
+    distill_hook(runner).watchers.append(lambda batch: batches.append(batch.logits))
+    runner.logger.info = lambda text, *args, **kwargs: lines.append(str(text))
+    runner.train()
+    history = runner.message_hub.log_scalars
+    counts = sum(count_by_class(batch) for batch in batches[2:])
+    expected = summarise(counts.cpu(), NUM_CLASSES)
+    for key, value in expected.items():
+        scalars[key] = history[f'train/teacher/{key}'].data[0][-1]
+        assert scalars[key] == pytest.approx(value)
+    labels = torch.cat([batch.labels for batch in batches])
+    assert ('bg_top1' in expected) == (negatives != 'none')
+    assert (labels == NUM_CLASSES).any() == (negatives != 'none')
+    table = next(line for line in lines if 'teacher on the training samples' in line)
+    rows = [[cell.strip() for cell in line.split('|')[1:-1]] for line in table.splitlines()]
+    found = {row[0]: int(row[1]) for row in rows if len(row) == 7 and row[1].isdigit()}
+    names = [*runner.train_dataloader.dataset.metainfo['classes'], 'background']
+    assert found == {
+        names[label]: number
+        for label, number in zip(*labels.unique(return_counts=True), strict=True)
+    }
+    for name in ('loss_cls', 'loss_distill'):
+        assert min(history[f'train/grad_norm/{name}'].data[0]) > 0
