@@ -92,32 +92,34 @@ class SparseRoIAdapter(DetectorAdapter):
                 asks for a box that is none of the objects'.
         """
         objects = Objects.of(data_samples)
-        rows = [self._matched_rows(*calls, objects, len(data_samples)) for calls in self.stages]
-        logits, which = (torch.cat(each) for each in zip(*rows, strict=True))
-        seen_logits, seen = self._teacher_queries(objects, data_samples)
-        counts = torch.cat(
-            [
-                seen[which_of_stage].to(logits.dtype) * share
-                for (_, which_of_stage), share in zip(rows, stage_weights(self.head), strict=True)
-            ]
-        )
+        num_images = len(data_samples)
+        rows = [self._matched_rows(*calls, objects, num_images) for calls in self.stages]
+        shares = stage_weights(self.head)
+        features = self.teacher_features()
+        if self.teacher.dtype is not None:  # mmcv's RoIAlign has no bfloat16, on the CPU no float16
+            features = tuple(level.float() for level in features)
+        with torch.no_grad(), self.teacher.precision(inputs.device):
+            scores, boxes = see_by_stages(self.teacher.model, features, data_samples)
+            taught, seen = _best_queries(scores, boxes, self.activation, objects)
+        which = torch.cat([each.objects for each in rows])
+        weight = torch.cat([each.weight * by for each, by in zip(rows, shares, strict=True)])
         batch = LogitBatch(
-            student=logits,
-            teacher=seen_logits[which],
+            student=torch.cat([each.logits for each in rows]),
+            teacher=taught[which],
             labels=objects.labels[which],
-            weight=counts,
+            weight=weight * seen[which],
             activation=self.activation,
             background=self.num_classes,
             divisor='positives',
-            sources=[calls[0].scores for calls, _ in self.stages],
+            sources=[classes[0].scores for classes, _ in self.stages],
         )
         self.reset()
         return batch
 
     def _matched_rows(
         self, classes: LossCalls, boxes: LossCalls, objects: 'Objects', num_images: int
-    ) -> tuple[Tensor, Tensor]:
-        """(N, C) logits of a stage's matched rows, and which object each is of."""
+    ) -> '_MatchedRows':
+        """The rows of a stage that its own loss has matched to objects."""
         name = type(self.head).__name__
         if len(classes) != 1 or len(boxes) > 1 or len(classes[0].scores) % num_images:
             raise ValueError(
@@ -125,54 +127,83 @@ class SparseRoIAdapter(DetectorAdapter):
                 f'{len(boxes)} times in one forward; SparseRoIAdapter expects one call of each, '
                 'with as many queries for each image'
             )
-        call = classes[0]
+        (call,) = classes
         rows = (call.target != self.num_classes).nonzero().squeeze(1)
         targets = boxes[0].target if boxes else objects.boxes[:0]
-        if len(targets) != len(rows):
-            raise ValueError(
-                f'a stage of {name} asked for {len(targets)} boxes and has {len(rows)} rows of '
-                'objects; SparseRoIAdapter expects a box for each'
-            )
         images = rows // (len(call.scores) // num_images)
-        return call.scores[rows], objects.find(targets, call.target[rows], images)
+        if (
+            len(targets) != len(rows)
+            or (found := objects.by_target(targets, call.target[rows], images)) is None
+        ):
+            raise ValueError(
+                f'the {len(targets)} boxes that a stage of {name} gave to its loss_iou are not '
+                f'those of the objects of its {len(rows)} matched rows; SparseRoIAdapter expects '
+                'a target box in pixels for each, as in gt_instances'
+            )
+        weight = torch.ones_like(call.scores[:, 0]) if call.weight is None else call.weight
+        return _MatchedRows(call.scores[rows], weight[rows].detach(), found)
 
-    def _teacher_queries(self, objects: 'Objects', data_samples: Sequence) -> tuple[Tensor, Tensor]:
-        """For each of G objects the logits of its best query, (G, C), and whether there is one."""
-        from mmdet.structures.bbox import bbox2roi, bbox_overlaps
 
-        model, device = self.teacher.model, objects.boxes.device
-        features = self.teacher_features()
-        if self.teacher.dtype is not None:  # mmcv's RoIAlign has no bfloat16, on the CPU no float16
-            features = tuple(level.float() for level in features)
-        with torch.no_grad(), self.teacher.precision(device):
-            found = model.rpn_head.predict(features, data_samples)
-            queries = torch.stack([each.features for each in found])
-            boxes = [each.bboxes for each in found]
-            metas = [sample.metainfo for sample in data_samples]
-            for stage in range(model.roi_head.num_stages):
-                result = model.roi_head._bbox_forward(
-                    stage, features, bbox2roi(boxes), queries, metas
-                )
-                queries, boxes = result['object_feats'], result['detached_proposals']
-            logits = result['cls_score']  # (B, Q, C)
-            scores = logits.float()
-            scores = scores.sigmoid() if self.activation == 'sigmoid' else scores.softmax(2)
-            overlaps = torch.cat([bbox_overlaps(objects.boxes, each.float()) for each in boxes], 1)
-            fitness = overlaps.unflatten(1, logits.shape[:2])  # (G, B, Q)
-            every = torch.arange(len(objects.labels), device=device)
-            fitness = fitness[every, objects.images] * scores[objects.images, :, objects.labels]
-            best, query = fitness.max(1)
-            return logits[objects.images, query], best > 0
+def see_by_stages(
+    model: nn.Module, features: Sequence[Tensor], data_samples: Sequence
+) -> tuple[Tensor, Tensor]:
+    """What the last stage of such a detector says of the images.
+
+    Args:
+        model: the detector, in eval mode.
+        features: the levels of its neck, each (B, C, H, W).
+        data_samples: B samples with ``img_shape``.
+
+    Returns:
+        Logits (B, Q, C) and boxes (B, Q, 4), x1, y1, x2, y2 in pixels of the input.
+    """
+    from mmdet.structures.bbox import bbox2roi
+
+    found = model.rpn_head.predict(features, data_samples)
+    queries = torch.stack([each.features for each in found])
+    boxes = [each.bboxes for each in found]
+    metas = [sample.metainfo for sample in data_samples]
+    for stage in range(model.roi_head.num_stages):
+        result = model.roi_head._bbox_forward(stage, features, bbox2roi(boxes), queries, metas)
+        queries, boxes = result['object_feats'], result['detached_proposals']
+    return result['cls_score'], torch.stack(boxes)
+
+
+def _best_queries(
+    scores: Tensor, boxes: Tensor, activation: str, objects: 'Objects'
+) -> tuple[Tensor, Tensor]:
+    """For each of G objects the logits of its best query, (G, C), and whether it overlaps it."""
+    from mmdet.structures.bbox import bbox_overlaps
+
+    chances = scores.float().sigmoid() if activation == 'sigmoid' else scores.float().softmax(2)
+    overlaps = bbox_overlaps(objects.boxes[:, None], boxes.float()[objects.images])[:, 0]  # (G, Q)
+    best, query = (overlaps * chances[objects.images, :, objects.labels]).max(1)
+    return scores[objects.images, query], best > 0
+
+
+@dataclass(frozen=True, eq=False)
+class _MatchedRows:
+    """Rows of a stage that are matched to objects.
+
+    Attributes:
+        logits: (N, C), with the student's graph.
+        weight: (N,) of the head's own loss.
+        objects: (N,) int64, which object of the batch.
+    """
+
+    logits: Tensor
+    weight: Tensor
+    objects: Tensor
 
 
 @dataclass(frozen=True, eq=False)
 class Objects:
-    """The ground-truth objects of a batch.
+    """The G annotated objects of a batch, image after image.
 
     Attributes:
         boxes: (G, 4), x1, y1, x2, y2 in pixels of the input.
-        labels: (G,) int64.
-        images: (G,) int64, which image of the batch each is on.
+        labels: (G,) int64 in [0, C).
+        images: (G,) int64, which image of the batch.
     """
 
     boxes: Tensor
@@ -184,27 +215,26 @@ class Objects:
         """Those of samples with ``gt_instances``."""
         found = [sample.gt_instances for sample in data_samples]
         labels = torch.cat([each.labels for each in found])
-        counts = torch.tensor([len(each) for each in found], device=labels.device)
+        counts = labels.new_tensor([len(each.labels) for each in found])
         images = torch.arange(len(found), device=labels.device).repeat_interleave(counts)
         boxes = [getattr(each.bboxes, 'tensor', each.bboxes) for each in found]
-        return cls(torch.cat(boxes), labels, images)
+        return cls(torch.cat(boxes).float(), labels, images)
 
-    def find(self, boxes: Tensor, labels: Tensor, images: Tensor) -> Tensor:
-        """(N,) int64: the object of these N boxes, labels and images.
+    def by_target(self, targets: Tensor, labels: Tensor, images: Tensor) -> Tensor | None:
+        """The object of each row, by the box that the head's own loss asks of it.
 
-        Raises:
-            ValueError: a box that is none of its image and label, within half a pixel.
+        Args:
+            targets: (N, 4), in pixels.
+            labels: (N,) int64, of the rows.
+            images: (N,) int64, likewise.
+
+        Returns:
+            (N,) int64 in [0, G); None where a target is no box of its image and label, to half
+            a pixel.
         """
-        fits = (labels[:, None] == self.labels) & (images[:, None] == self.images)
-        away = (boxes[:, None].float() - self.boxes.float()).abs().amax(2)
-        away = away.masked_fill(~fits, torch.inf)
-        if len(boxes) == 0:
+        if len(labels) == 0:
             return labels
-        nearest, which = away.min(1)
-        if not bool((nearest < 0.5).all()):
-            raise ValueError(
-                'a head asks its loss_iou for a box that is no object of its image and class: '
-                f'{boxes[nearest >= 0.5][0].tolist()}; expected one of those in gt_instances, in '
-                'pixels of the input'
-            )
-        return which
+        fits = (labels[:, None] == self.labels) & (images[:, None] == self.images)
+        away = (targets.detach().float()[:, None] - self.boxes).abs().amax(2)
+        nearest, found = away.masked_fill(~fits, torch.inf).min(1)
+        return found if bool((nearest <= 0.5).all()) else None
