@@ -79,9 +79,10 @@ class QueryHeadReader:
                 'of the decoder are not those of gt_instances; expected target boxes in pixels, '
                 'row by row beside the logits'
             )
-        weight = torch.ones_like(labels, dtype=torch.float32)
+        share = len(self.scores) if self.layers == 'all' else 1  # a sum of means over layers
+        weight = torch.full_like(labels, share, dtype=torch.float32)
         if call.weight is not None:
-            weight = call.weight.detach()[matched].float()
+            weight = weight * call.weight.detach()[matched]
         predicted = boxes.scores.detach()[matched]
         return ObjectRows(call.scores[matched], labels, weight, found, predicted, [call.scores])
 
