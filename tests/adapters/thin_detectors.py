@@ -198,6 +198,9 @@ def build(family: Family, seed: int, num_classes: int = NUM_CLASSES) -> torch.nn
         torch.manual_seed(seed)
         model = MODELS.build(thin(family, num_classes).model)
         model.init_weights()
+        for module in model.modules():
+            if type(module).__name__ == 'TridentConv':  # MMDetection leaves what memory held
+                torch.nn.init.normal_(module.weight, std=0.01)
     return model
 
 
@@ -218,6 +221,13 @@ def teacher_of(name: str) -> Teacher:
         path = Path(folder) / 'teacher.pth'
         torch.save({'state_dict': build(FAMILIES[name], seed=1).state_dict()}, path)
         return Teacher(thin(FAMILIES[name]), str(path))
+
+
+def guest_of(model: torch.nn.Module, name: str) -> Teacher:
+    """A teacher of the family whose model is ``model``."""
+    guest = copy.copy(teacher_of(name))
+    guest.model, guest._compared = model, None
+    return guest
 
 
 def forward(adapter: Adapter, inputs: Any, data_samples: Any) -> tuple[LogitBatch, dict]:
