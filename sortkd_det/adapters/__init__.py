@@ -8,6 +8,7 @@ from .adapter import Adapter, build_adapter, count_classes, find_adapter
 from .classifier_adapter import ClassifierAdapter
 from .dense_head_adapter import DenseHeadAdapter
 from .detector_adapter import DetectorAdapter
+from .object_adapter import ObjectAdapter
 from .roi_head_adapter import RoIHeadAdapter
 from .sparse_roi_adapter import SparseRoIAdapter
 
@@ -16,6 +17,7 @@ __all__ = [
     'ClassifierAdapter',
     'DenseHeadAdapter',
     'DetectorAdapter',
+    'ObjectAdapter',
     'RoIHeadAdapter',
     'SparseRoIAdapter',
     'build_adapter',

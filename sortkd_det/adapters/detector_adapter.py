@@ -29,6 +29,7 @@ class DetectorAdapter(Adapter):
     def reset(self) -> None:
         """Forget the last batch."""
         self._features = None
+        self._padded_to: tuple[int, ...] = ()
 
     def prepare(self, inputs: Tensor, data_samples: Sequence) -> None:
         """Run the teacher's backbone and neck.
@@ -39,8 +40,21 @@ class DetectorAdapter(Adapter):
         """
         with torch.no_grad():
             images = self.teacher.convert_inputs(inputs, self.student, data_samples)
+        self._padded_to = tuple(images.shape[-2:])
         self._features = self.teacher.start('extract_feat', images)
 
     def teacher_features(self) -> tuple[Tensor, ...]:
         """The levels that :meth:`prepare` has made, each (B, C, H, W), ready for a head."""
         return self.teacher.finish(self._features)
+
+    def teacher_samples(self, data_samples: Sequence) -> list:
+        """The samples as the teacher's own preprocessing would tell of them, for heads that ask
+        how images are padded (DETR and its kin); no annotations are among it.
+
+        Args:
+            data_samples: those of the student.
+        """
+        padded = {'batch_input_shape': self._padded_to, 'pad_shape': self._padded_to}
+        return [
+            sample.new(metainfo={**sample.metainfo, **padded}, data={}) for sample in data_samples
+        ]

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from sortkd_det.adapters import build_adapter
 from sortkd_det.checkpoints import restore_history
-from sortkd_det.distill import LogitBatch, Method, Teacher
-from sortkd_det.distill.class_names import check_same_classes, classes_of_dataset
+from sortkd_det.distill import ClassMap, LogitBatch, Method, Teacher
+from sortkd_det.distill.class_names import classes_of_dataset
 from sortkd_det.distill.learned_parameters import LearnedParameters
 from sortkd_det.distill.teacher_trial import try_teacher
 from sortkd_det.functional import check_whole
@@ -22,7 +22,11 @@ from sortkd_det.registry import HOOKS
 from .parts_of_run import student_of
 from .plain_checkpoint_hook import make_plain
 
-_TEACHER_ARGUMENTS = ('config', 'checkpoint', 'cfg_options', 'dtype', 'compile', 'channels_last')
+_MAP_ARGUMENTS = ('class_map', 'unmapped')
+_TEACHER_ARGUMENTS = (
+    *('config', 'checkpoint', 'cfg_options', 'dtype', 'compile', 'channels_last'),
+    *_MAP_ARGUMENTS,
+)
 
 
 @dataclass
@@ -50,7 +54,9 @@ class DistillHook(Hook):
 
     Args:
         teacher: arguments of :class:`Teacher`: config, checkpoint, cfg_options, dtype,
-            compile, channels_last.
+            compile, channels_last; and, where its classes are not the student's, what
+            :class:`ClassMap` takes as ``renamed`` and ``unmapped``: class_map, a dict of the
+            teacher's names and the student's, and unmapped, ``'error'`` or ``'ignore'``.
         method: the terms: arguments of :class:`Term`, in a list.
         student_weight: multiplies the student's own losses; ≥ 0.
         check_teacher: before training, test the teacher on this many images of
@@ -95,6 +101,9 @@ class DistillHook(Hook):
         if adapter is not None and not (isinstance(adapter, Mapping) and 'type' in adapter):
             raise TypeError(f"adapter must be dict(type='RoIHeadAdapter', …), got {adapter!r}")
         self.teacher_config = dict(teacher)
+        self.class_map_config = {
+            name: self.teacher_config.pop(name) for name in _MAP_ARGUMENTS if name in teacher
+        }
         self.adapter_config = adapter
         self.method = Method(method, student_weight)
         self.check_teacher = check_teacher
@@ -127,7 +136,7 @@ class DistillHook(Hook):
         self._check_schedule(runner)
         teacher = Teacher(**self.teacher_config)
         runner.logger.info(f'teacher: {type(teacher.model).__name__} from {teacher.checkpoint}')
-        _check_classes(teacher, runner)
+        self._map_classes(teacher, runner)
         self._teacher_checksum = teacher.checksum()
         self.adapter = build_adapter(self.adapter_config, student, teacher)
         self.method.check(self.adapter.activation)
@@ -135,6 +144,21 @@ class DistillHook(Hook):
         if self.check_teacher:
             try_teacher(teacher, runner, self.check_teacher)
         self._handles = [*self.adapter.attach(), *self._join(student)]
+
+    def _map_classes(self, teacher: Teacher, runner: Runner) -> None:
+        """Find the classes of the data set among those of the teacher, or raise."""
+        own = classes_of_dataset(runner.train_dataloader.dataset)
+        if own is None or teacher.classes is None:
+            runner.logger.warning(
+                'the checkpoint of the teacher names no classes: only their number is checked'
+            )
+        teacher.class_map = ClassMap(
+            own,
+            teacher.classes,
+            self.class_map_config.get('class_map'),
+            self.class_map_config.get('unmapped', 'error'),
+        )
+        teacher.class_map.tell()
 
     def _check_schedule(self, runner: Runner) -> None:
         """Raise if the run is over before any term begins."""
@@ -192,6 +216,7 @@ class DistillHook(Hook):
 
     def _add_losses(self, inputs: Any, data_samples: Any, student_losses: dict) -> dict:
         batch = self.adapter.batch(inputs, data_samples)
+        batch = self.adapter.teacher.class_map.mask(batch)
         self._check_batch(batch)
         distill_losses = self.method(batch, self.now)
         if torch.is_grad_enabled():
@@ -254,14 +279,3 @@ def _forward_arguments(
 ) -> tuple[Any, Any, str]:
     """The arguments of every MMEngine model's forward, by position or name."""
     return inputs, data_samples, mode
-
-
-def _check_classes(teacher: Teacher, runner: Runner) -> None:
-    """Raise unless teacher and data set name the same classes in the same order."""
-    own = classes_of_dataset(runner.train_dataloader.dataset)
-    if own is None or teacher.classes is None:
-        runner.logger.warning(
-            'the checkpoint of the teacher names no classes: only their number is checked'
-        )
-        return
-    check_same_classes(list(own), list(teacher.classes))

@@ -30,6 +30,7 @@ _CHANNELS = (
     *('feedforward_channels', 'hidden_channels'),
 )
 _PROPOSALS = ('num', 'nms_pre', 'max_per_img', 'num_proposals')
+_NUMBERS = {'num_groups': 4, 'stacked_convs': 1, 'num_queries': 20, 'num_dn_queries': 10}
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,19 @@ ROI = {
     'Sparse R-CNN': Family('sparse_rcnn/sparse-rcnn_r50_fpn_1x_coco'),
     'QueryInst': Family('queryinst/queryinst_r50_fpn_1x_coco', masks=True),
 }
-FAMILIES = {**DENSE, **ROI}
+_WIDE = {'neck.out_channels': 256}  # some encode places in 256 numbers, whatever is configured
+QUERY = {
+    'DETR': Family('detr/detr_r50_8xb2-150e_coco', _WIDE),
+    'Conditional DETR': Family('conditional_detr/conditional-detr_r50_8xb2-50e_coco', _WIDE),
+    'DAB-DETR': Family('dab_detr/dab-detr_r50_8xb2-50e_coco', _WIDE),
+    'Deformable DETR': Family('deformable_detr/deformable-detr_r50_16xb2-50e_coco', _WIDE),
+    'Deformable DETR, two stages': Family(
+        'deformable_detr/deformable-detr-refine-twostage_r50_16xb2-50e_coco', _WIDE
+    ),
+    'DINO': Family('dino/dino-4scale_r50_8xb2-12e_coco', _WIDE),
+    'DDQ': Family('ddq/ddq-detr-4scale_r50_8xb2-12e_coco', _WIDE),
+}
+FAMILIES = {**DENSE, **ROI, **QUERY}
 
 
 def rows_of(names: Iterable[str]) -> list:
@@ -178,14 +191,14 @@ def _thin(node: Any, num_classes: int) -> None:
             node[key] = num_classes
         elif value == 'SyncBN':
             node[key] = 'BN'  # which runs on the CPU in several processes, too
-        elif key == 'num_groups':
-            node[key] = 4
+        elif key in _NUMBERS and value is not None:
+            node[key] = _NUMBERS[key]
         elif key in _PROPOSALS and isinstance(value, int) and value >= 64:
             node[key] = 24
-        elif key == 'stacked_convs':
-            node[key] = 1
-        elif key in _CHANNELS and value == [256, 512, 1024, 2048]:
-            node[key] = [8, 16, 32, 64]
+        elif key == 'num_layers' and value == 6:
+            node[key] = 2
+        elif key in _CHANNELS and isinstance(value, list) and value[-1] == 2048:
+            node[key] = [each // 32 for each in value]
         elif key in _CHANNELS and isinstance(value, int) and value >= 64:
             node[key] = 64 if value == 2048 else 16
         elif isinstance(value, dict | list | tuple):
