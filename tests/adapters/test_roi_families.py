@@ -20,8 +20,8 @@ from thin_detectors import (
 )
 from torch import nn
 
-from sortkd_det.adapters import RoIHeadAdapter, SparseRoIAdapter, build_adapter, find_adapter
-from sortkd_det.adapters.sparse_roi_adapter import see_by_stages
+from sortkd_det.adapters import ObjectAdapter, RoIHeadAdapter, build_adapter, find_adapter
+from sortkd_det.adapters.sparse_roi_head import see_by_stages
 from sortkd_det.distill import Method
 from sortkd_det.hooks import DistilledBatch
 from sortkd_det.hooks.teacher_audit_hook import count_by_class, gradient_norms
@@ -332,14 +332,13 @@ def test_a_matched_query_is_taught_by_the_teachers_best_for_its_object(name, mon
     calls = watch_losses(student)
     inputs, samples = prepared(student, name, objects=(3, 2))
     adapter = build_adapter(None, student, teacher)
-    assert isinstance(adapter, SparseRoIAdapter)
+    assert isinstance(adapter, ObjectAdapter)
     batch, _ = forward(adapter, inputs, samples)
     assert (len(batch.labels), batch.background, batch.divisor) == (5 * stages, 3, 'positives')
 
     with torch.no_grad():
-        scores, boxes = see_by_stages(
-            teacher.model, teacher.model.extract_feat(inputs), copy.deepcopy(samples)
-        )
+        features = teacher.model.extract_feat(inputs)
+        (scores,), (boxes,) = see_by_stages(teacher.model, features, samples)
     expected, rows = [], []
     for stage in range(stages):
         own = calls[stage][0].unflatten(0, (2, -1))
@@ -365,7 +364,7 @@ def test_what_a_teacher_sees_is_what_it_predicts(name):
     teacher = teacher_of(name).model
     inputs, samples = prepared(teacher, name)
     with torch.no_grad():
-        scores, _ = see_by_stages(teacher, teacher.extract_feat(inputs), samples)
+        (scores,), _ = see_by_stages(teacher, teacher.extract_feat(inputs), samples)
         found = teacher(inputs, samples, mode='predict')
     for score, sample in zip(scores, found, strict=True):
         top = score.sigmoid().flatten().sort(descending=True).values
@@ -419,7 +418,7 @@ def with_loss(**loss_cls):
         (crowd, 'the student is a FasterRCNN with MultiInstanceRoIHead, .*A term of features'),
         (
             lambda: student_of('Sparse R-CNN'),
-            'the student is a SparseRCNN with SparseRoIHead, .*SparseRoIAdapter reads it',
+            "the student is a SparseRCNN with SparseRoIHead, .*serve instead: adapter='ObjectA",
         ),
         (
             lambda: with_loss(type='FocalLoss'),
@@ -444,25 +443,6 @@ def test_which_adapter_is_found():
     models = {name: student_of(name) for name in ('Faster R-CNN', 'HTC', *SPARSE, 'RetinaNet')}
     assert find_adapter(models['Faster R-CNN'], models['HTC']) is RoIHeadAdapter
     assert find_adapter(models['HTC'], models['Faster R-CNN']) is RoIHeadAdapter
-    assert find_adapter(models['Sparse R-CNN'], models['QueryInst']) is SparseRoIAdapter
-    assert not SparseRoIAdapter.accepts(models['QueryInst'], models['HTC'])
-    assert not RoIHeadAdapter.accepts(models['HTC'], models['QueryInst'])
-    assert not RoIHeadAdapter.accepts(models['HTC'], models['RetinaNet'])
-
-
-@pytest.mark.parametrize(
-    ('spoil', 'message'),
-    [
-        ({}, 'the teacher is a FasterRCNN without a SparseRoIHead; SparseRoIAdapter reads'),
-        ({'num_classes': 5}, 'differ in their number of classes: 5 and 3'),
-        ({'use_sigmoid': False}, 'the teacher go through a softmax, and those of the student thro'),
-    ],
-)
-def test_sparse_teachers_that_do_not_fit_are_refused(spoil, message):
-    student = student_of('Sparse R-CNN')
-    model = copy.deepcopy(student) if spoil else student_of('Faster R-CNN')
-    for key, value in spoil.items():
-        owner = model.roi_head.bbox_head[-1]
-        setattr(owner if key == 'num_classes' else owner.loss_cls, key, value)
-    with pytest.raises(ValueError, match=message):
-        SparseRoIAdapter(student, guest_of(model, 'Sparse R-CNN'))
+    assert find_adapter(models['Sparse R-CNN'], models['QueryInst']) is ObjectAdapter
+    assert find_adapter(models['Sparse R-CNN'], models['HTC']) is ObjectAdapter
+    assert find_adapter(models['Faster R-CNN'], models['QueryInst']) is ObjectAdapter
