@@ -127,6 +127,7 @@ ROI = {
             'roi_head.bbox_roi_extractor.out_channels': 128,
             'roi_head.bbox_roi_extractor.roi_layer.output_size': 7,
             'roi_head.bbox_head.in_channels': 128,
+            'train_cfg.rcnn.sampler.add_gt_as_proposals': True,
         },
     ),
     'Mask R-CNN': Family('mask_rcnn/mask-rcnn_r50_fpn_1x_coco', masks=True),
@@ -214,6 +215,8 @@ def build(family: Family, seed: int, num_classes: int = NUM_CLASSES) -> torch.nn
         for module in model.modules():
             if type(module).__name__ == 'TridentConv':  # MMDetection leaves what memory held
                 torch.nn.init.normal_(module.weight, std=0.01)
+            if type(module).__name__ == 'DIIHead':  # or its boxes leave the image within six stages
+                torch.nn.init.normal_(module.fc_reg.weight, std=0.1)
     return model
 
 
