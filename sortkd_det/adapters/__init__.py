@@ -10,7 +10,6 @@ from .dense_head_adapter import DenseHeadAdapter
 from .detector_adapter import DetectorAdapter
 from .object_adapter import ObjectAdapter
 from .roi_head_adapter import RoIHeadAdapter
-from .sparse_roi_adapter import SparseRoIAdapter
 
 __all__ = [
     'Adapter',
@@ -19,7 +18,6 @@ __all__ = [
     'DetectorAdapter',
     'ObjectAdapter',
     'RoIHeadAdapter',
-    'SparseRoIAdapter',
     'build_adapter',
     'count_classes',
     'find_adapter',

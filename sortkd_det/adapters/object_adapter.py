@@ -18,17 +18,19 @@ from .loss_calls import activation_of, hard_labels
 from .objects import ObjectRows, Objects
 from .query_head import QueryHeadReader, best_queries, see_by_queries
 from .roi_head_adapter import RoIHeadAdapter, StageCalls, box_heads, is_sparse, stage_weights
+from .sparse_roi_head import SparseRoIReader, see_by_stages
 
 
 @ADAPTERS.register_module()
 class ObjectAdapter(DetectorAdapter):
     """Each row of the student that is to find an object is taught what the teacher sees there.
 
-    It pairs detectors of two families, such as DINO and Faster R-CNN, and two with query
-    heads; others it pairs where it is named. The student's rows are its positives: sampled
-    RoIs, priors, or matched queries. Their object is told by the target box that the
-    student's own loss asks of them, and where that is no box of the image
-    (RetinaNet, RoI heads), by the largest overlap. The teacher sees an object
+    It pairs detectors of two families, such as DINO and Faster R-CNN, and two with queries
+    (DETR and its kin, Sparse R-CNN, QueryInst); others it pairs where it is named. The
+    student's rows are its positives: sampled RoIs, priors, or matched queries, of cascades and
+    Sparse R-CNN those of all stages. Their object is told by the target box that the
+    student's own loss asks of them, and where that is no box of the image (RetinaNet, RoI
+    heads), by the largest overlap. The teacher sees an object
 
     - with an RoI head: at the object's own box, by the mean of its stages;
     - with a dense head: at the prior with its centre in the box (or the nearest) that gives
@@ -40,7 +42,7 @@ class ObjectAdapter(DetectorAdapter):
     (:func:`sortkd_det.functional.translate`).
 
     Args:
-        student: a detector with an RoI head, a dense head or queries (DETR and its kin).
+        student: a detector with an RoI head, a dense head or queries.
         teacher: likewise.
         at: where an RoI teacher looks: at the ``'objects'``, or at the student's own ``'rows'``:
             RoIs, predicted boxes where its loss of boxes shows them, else priors.
@@ -71,11 +73,13 @@ class ObjectAdapter(DetectorAdapter):
             self.reader = RoIObjectReader(student)
         elif family == 'dense':
             self.reader = DenseObjectReader(student.bbox_head)
+        elif family == 'sparse':
+            self.reader = SparseRoIReader(student.roi_head)
         else:
             self.reader = QueryHeadReader(student.bbox_head, layers)
         self.activation = self.reader.activation
-        if self.looks_by == 'RoI':
-            head = next(iter(box_heads(teacher.model).values()))
+        if self.looks_by in ('RoI', 'sparse'):
+            head = list(box_heads(teacher.model).values())[-1]
         else:
             head = teacher.model.bbox_head
         if self.looks_by == 'dense':
@@ -94,7 +98,7 @@ class ObjectAdapter(DetectorAdapter):
         """
         families = [_family(model) for model in (student, teacher)]
         return None not in families and (
-            families[0] != families[1] or families[0] in ('query', 'mask')
+            families[0] != families[1] or families[0] in ('query', 'sparse', 'mask')
         )
 
     @classmethod
@@ -177,7 +181,8 @@ class ObjectAdapter(DetectorAdapter):
             maps = [columns(level, self.seen_as, 2) for level in self.priors.maps(features)]
             return [self.priors.look(maps, objects)] * num_parts
         samples = self.teacher_samples(data_samples)
-        scores, boxes = see_by_queries(self.teacher.model, features, samples)
+        see = see_by_stages if self.looks_by == 'sparse' else see_by_queries
+        scores, boxes = see(self.teacher.model, features, samples)
         if len(scores) != num_parts:
             scores, boxes = scores[-1:], boxes[-1:]
         found = [
@@ -278,8 +283,6 @@ def _family(model: nn.Module) -> str | None:
 
 
 _UNREADABLE = {
-    'sparse': 'whose boxes come from proposals of its own. SparseRoIAdapter reads it, where '
-    'student and teacher are such',
     'mask': 'whose queries have masks and no boxes. A term of features (PKDLoss, CWDLoss, '
     'FitNetLoss) serves instead',
     None: 'which is no detector that it knows',

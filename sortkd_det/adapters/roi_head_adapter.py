@@ -348,7 +348,7 @@ def _checked_head(model: nn.Module, who: str) -> Any:
     if is_sparse(model):
         raise ValueError(
             f'{described}, whose boxes are queries that learn where to look; RoIHeadAdapter '
-            'expects sampled RoIs. SparseRoIAdapter reads it, where student and teacher are such'
+            "expects sampled RoIs. Pairs by object serve instead: adapter='ObjectAdapter'"
         )
     if not isinstance(head, roi_heads.StandardRoIHead | roi_heads.CascadeRoIHead):
         raise ValueError(

@@ -127,6 +127,7 @@ ROI = {
             'roi_head.bbox_roi_extractor.out_channels': 128,
             'roi_head.bbox_roi_extractor.roi_layer.output_size': 7,
             'roi_head.bbox_head.in_channels': 128,
+            'train_cfg.rcnn.sampler.add_gt_as_proposals': True,
         },
     ),
     'Mask R-CNN': Family('mask_rcnn/mask-rcnn_r50_fpn_1x_coco', masks=True),
@@ -218,6 +219,15 @@ def build(family: Family, seed: int, num_classes: int = NUM_CLASSES) -> torch.nn
         torch.manual_seed(seed)
         model = MODELS.build(thin(family, num_classes).model)
         model.init_weights()
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0  # one forward is as another
+            if isinstance(module, torch.nn.MultiheadAttention):
+                module.dropout = 0.0
+            if type(module).__name__ == 'TridentConv':  # MMDetection leaves what memory held
+                torch.nn.init.normal_(module.weight, std=0.01)
+            if type(module).__name__ == 'DIIHead':  # or its boxes leave the image within six stages
+                torch.nn.init.normal_(module.fc_reg.weight, std=0.1)
     return model
 
 
@@ -238,6 +248,13 @@ def teacher_of(name: str) -> Teacher:
         path = Path(folder) / 'teacher.pth'
         torch.save({'state_dict': build(FAMILIES[name], seed=1).state_dict()}, path)
         return Teacher(thin(FAMILIES[name]), str(path))
+
+
+def guest_of(model: torch.nn.Module, name: str) -> Teacher:
+    """A teacher of the family whose model is ``model``."""
+    guest = copy.copy(teacher_of(name))
+    guest.model, guest._compared = model, None
+    return guest
 
 
 def forward(adapter: Adapter, inputs: Any, data_samples: Any) -> tuple[LogitBatch, dict]:
