@@ -55,6 +55,7 @@ class ClassMap:
                 f"{{'person': 'pedestrian'}}, got {renamed!r}"
             )
         self.index: list[int] | None = None
+        self._asked = False
         self.own, self.other = own, other
         if own is None or other is None:
             if renamed:
@@ -173,6 +174,7 @@ class ClassMap:
         """
         if self.index is None:
             return logits
+        self._asked = True
         index = torch.tensor(self.index, device=logits.device)
         taken = logits.index_select(dim, index.clamp(min=0))
         shape = [-1 if axis == dim % logits.dim() else 1 for axis in range(logits.dim())]
@@ -186,7 +188,17 @@ class ClassMap:
         return torch.cat([taken, rest.logsumexp(dim, keepdim=True)], dim)
 
     def mask(self, batch: LogitBatch) -> LogitBatch:
-        """The batch with weight 0 in rows whose class the teacher lacks."""
+        """The batch with weight 0 in rows whose class the teacher lacks.
+
+        Raises:
+            RuntimeError: the adapter that made the batch did not ask for :meth:`columns`.
+        """
+        if self.index is not None and not self._asked and len(batch.labels):
+            raise RuntimeError(
+                'the classes of the teacher are not those of the student in the same order, and '
+                'the adapter did not map them; expected teacher.class_map.columns(logits, '
+                'activation) in its batch (docs/extending.md), or a teacher of the same classes'
+            )
         lacking = [at for at, column in enumerate(self.index or []) if column < 0]
         if not lacking:
             return batch

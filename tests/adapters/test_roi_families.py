@@ -4,7 +4,6 @@ import copy
 
 import pytest
 import torch
-from mmdet.models.roi_heads import MultiInstanceRoIHead
 from mmdet.registry import MODELS
 from mmdet.structures.bbox import bbox_overlaps as box_iou
 from thin_detectors import (
@@ -410,13 +409,6 @@ def test_queries_with_rois_are_paired_with_other_families(own, other):
 # -- what fits ---------------------------------------------------------------
 
 
-def crowd():
-    model = copy.deepcopy(student_of('Faster R-CNN'))
-    head = model.roi_head
-    head.__class__ = MultiInstanceRoIHead
-    return model
-
-
 def with_loss(**loss_cls):
     model = student_of('Cascade R-CNN')
     model.roi_head.bbox_head[1].loss_cls = MODELS.build(loss_cls)
@@ -426,7 +418,10 @@ def with_loss(**loss_cls):
 @pytest.mark.parametrize(
     ('student', 'message'),
     [
-        (crowd, 'the student is a FasterRCNN with MultiInstanceRoIHead, .*A term of features'),
+        (
+            lambda: build(Family('crowddet/crowddet-rcnn_r50_fpn_8xb2-30e_crowdhuman'), 0),
+            'the student is a CrowdDet with MultiInstanceRoIHead, .*A term of features',
+        ),
         (
             lambda: student_of('Sparse R-CNN'),
             "the student is a SparseRCNN with SparseRoIHead, .*serve instead: adapter='ObjectA",

@@ -95,6 +95,13 @@ def test_classes_that_the_teacher_lacks_are_not_taught():
     assert masked.weight.tolist() == [0, 2, 2, 0, 2]
 
 
+def test_an_adapter_that_maps_nothing_is_found_out(mapped):
+    with pytest.raises(RuntimeError, match='the adapter did not map them'):
+        mapped.mask(batch_of([0]))
+    mapped.columns(draw(1, 5), 'sigmoid')
+    assert mapped.mask(batch_of([0])).weight.tolist() == [2]
+
+
 def test_predictions_get_the_students_labels(mapped):
     found = InstanceData(labels=torch.tensor([0, 1, 3, 2]), scores=torch.arange(4.0))
     (sample,) = mapped.relabel([SimpleNamespace(pred_instances=found)])
