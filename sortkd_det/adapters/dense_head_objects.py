@@ -6,14 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from .dense_head_adapter import (
-    _GIVEN_AN_OBJECT,
-    _WITHOUT_LABELS,
-    _activation,
-    _check_readable,
-    _is,
-    _priors,
-)
 from .dense_head_reader import (
     DenseHeadReader,
     DenseRows,
@@ -22,6 +14,14 @@ from .dense_head_reader import (
     class_maps,
     gather,
     rows_where,
+)
+from .dense_heads import (
+    GIVEN_AN_OBJECT,
+    WITHOUT_LABELS,
+    activation_of_head,
+    check_readable,
+    is_head,
+    priors_of,
 )
 from .loss_calls import LossCalls, as_logits
 from .objects import ObjectRows, Objects, centres
@@ -40,8 +40,8 @@ class DenseObjectReader:
     """
 
     def __init__(self, head: nn.Module) -> None:
-        _check_readable(head, 'student')
-        if _is(head, *_WITHOUT_LABELS):
+        check_readable(head, 'student')
+        if is_head(head, *WITHOUT_LABELS):
             raise ValueError(
                 f'{type(head).__name__} hands no labels to its losses, so that ObjectAdapter '
                 'cannot tell which of its rows are to find an object; a teacher of the same '
@@ -49,8 +49,8 @@ class DenseObjectReader:
             )
         self.head = head
         self.num_classes = head.num_classes
-        self.activation = _activation(head)
-        self.reader = (SSDHeadReader if _is(head, 'SSDHead') else DenseHeadReader)(head)
+        self.activation = activation_of_head(head)
+        self.reader = (SSDHeadReader if is_head(head, 'SSDHead') else DenseHeadReader)(head)
         self.boxes = LossCalls(getattr(head, 'loss_bbox', None))
 
     def attach(self) -> list[RemovableHandle]:
@@ -106,7 +106,7 @@ class DenseObjectReader:
 
     def _priors(self, rows: DenseRows) -> tuple[Tensor, Tensor]:
         """(N,) strides and (N, 4) boxes of the priors of ``rows``."""
-        generator, maps = _priors(self.head), self.reader.maps
+        generator, maps = priors_of(self.head), self.reader.maps
         grids = generator.grid_priors([each.shape[-2:] for each in maps], device=maps[0].device)
         priors = torch.cat([grid.flatten(0, -2) for grid in grids])[rows.index]
         widths = [each[0] if isinstance(each, tuple | list) else each for each in generator.strides]
@@ -131,11 +131,11 @@ class DensePriors:
     """
 
     def __init__(self, head: nn.Module, joint: bool) -> None:
-        _check_readable(head, 'teacher')
+        check_readable(head, 'teacher')
         self.head = head
         self.num_classes = head.num_classes
-        self.activation = _activation(head)
-        self.joint = joint and _is(head, *_GIVEN_AN_OBJECT)
+        self.activation = activation_of_head(head)
+        self.joint = joint and is_head(head, *GIVEN_AN_OBJECT)
 
     def maps(self, features: Sequence[Tensor]) -> list[Tensor]:
         """(B, A, C, H, W) logits of each level."""
@@ -165,7 +165,7 @@ class DensePriors:
         Returns:
             Their logits (G, C) or (G, C + 1), and (G,) bool, all true.
         """
-        grids = _priors(self.head).grid_priors(
+        grids = priors_of(self.head).grid_priors(
             [each.shape[-2:] for each in maps], device=maps[0].device
         )
         places = centres(torch.cat([grid.flatten(0, -2) for grid in grids]))

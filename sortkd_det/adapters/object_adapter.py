@@ -11,8 +11,8 @@ from sortkd_det.distill import LogitBatch, Teacher
 from sortkd_det.functional import check_choice, translate
 from sortkd_det.registry import ADAPTERS
 
-from .dense_head_adapter import _GIVEN_AN_OBJECT, _dense_head, _is
 from .dense_head_objects import DenseObjectReader, DensePriors
+from .dense_heads import GIVEN_AN_OBJECT, dense_head_of, is_head
 from .detector_adapter import DetectorAdapter
 from .loss_calls import activation_of, hard_labels
 from .objects import ObjectRows, Objects
@@ -69,21 +69,11 @@ class ObjectAdapter(DetectorAdapter):
                 f"at is 'rows', and the teacher, a {type(teacher.model).__name__}, cannot be asked "
                 "about given boxes; expected a teacher with an RoI head, or at='objects'"
             )
-        if family == 'RoI':
-            self.reader = RoIObjectReader(student)
-        elif family == 'dense':
-            self.reader = DenseObjectReader(student.bbox_head)
-        elif family == 'sparse':
-            self.reader = SparseRoIReader(student.roi_head)
-        else:
-            self.reader = QueryHeadReader(student.bbox_head, layers)
+        self.reader = _reader_of(student, family, layers)
         self.activation = self.reader.activation
-        if self.looks_by in ('RoI', 'sparse'):
-            head = list(box_heads(teacher.model).values())[-1]
-        else:
-            head = teacher.model.bbox_head
+        head = _head_of(teacher.model)
         if self.looks_by == 'dense':
-            given = family == 'dense' and _is(student.bbox_head, *_GIVEN_AN_OBJECT)
+            given = is_head(_head_of(student), *GIVEN_AN_OBJECT)
             self.priors = DensePriors(head, joint=not given)
             self.seen_as = self.priors.activation
         else:
@@ -273,13 +263,29 @@ def _family(model: nn.Module) -> str | None:
         return 'sparse' if is_sparse(model) else 'RoI'
     if hasattr(model, 'panoptic_head'):
         return 'mask'
-    if _dense_head(model) is not None:
+    if dense_head_of(model) is not None:
         return 'dense'
     if not isinstance(getattr(model, 'bbox_head', None), nn.Module):
         return None
     from mmdet.models.dense_heads import DETRHead  # a detector is met, so that it is loaded
 
     return 'query' if isinstance(model.bbox_head, DETRHead) else None
+
+
+def _head_of(model: nn.Module) -> nn.Module:
+    """The head that tells classes apart; of a cascade that of its last stage."""
+    stages = list(box_heads(model).values())
+    return stages[-1] if stages else dense_head_of(model) or model.bbox_head
+
+
+def _reader_of(student: nn.Module, family: str, layers: str) -> Any:
+    """What reads the positives of a student of the family."""
+    if family == 'RoI':
+        return RoIObjectReader(student)
+    if family == 'sparse':
+        return SparseRoIReader(student.roi_head)
+    head = _head_of(student)
+    return DenseObjectReader(head) if family == 'dense' else QueryHeadReader(head, layers)
 
 
 _UNREADABLE = {

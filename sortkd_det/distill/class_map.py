@@ -171,10 +171,19 @@ class ClassMap:
 
         Returns:
             The same with the student's C classes; ``logits`` itself where they are the same.
+
+        Raises:
+            ValueError: another number of columns than of classes (and background).
         """
         if self.index is None:
             return logits
         self._asked = True
+        expected = len(self.other) + (activation == 'softmax')
+        if logits.shape[dim] != expected:
+            raise ValueError(
+                f'the teacher has {len(self.other)} classes, and its logits {tuple(logits.shape)} '
+                f'have {logits.shape[dim]} columns in dimension {dim}; expected {expected}'
+            )
         index = torch.tensor(self.index, device=logits.device)
         taken = logits.index_select(dim, index.clamp(min=0))
         shape = [-1 if axis == dim % logits.dim() else 1 for axis in range(logits.dim())]

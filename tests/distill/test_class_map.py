@@ -98,6 +98,8 @@ def test_classes_that_the_teacher_lacks_are_not_taught():
 def test_an_adapter_that_maps_nothing_is_found_out(mapped):
     with pytest.raises(RuntimeError, match='the adapter did not map them'):
         mapped.mask(batch_of([0]))
+    with pytest.raises(ValueError, match=r'5 classes, and its logits \(1, 5\) .* expected 6'):
+        mapped.columns(draw(1, 5), 'softmax')
     mapped.columns(draw(1, 5), 'sigmoid')
     assert mapped.mask(batch_of([0])).weight.tolist() == [2]
 
