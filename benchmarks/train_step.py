@@ -135,10 +135,13 @@ def read_config(args: argparse.Namespace, folder: Path) -> Config:
             f'{cfg.model.type} in {args.config}'
         )
     hook.check_teacher = None
-    where = 'model.roi_head.bbox_head' if 'roi_head' in cfg.model else 'model.bbox_head'
-    stages = [f'.{stage}' for stage in range(heads.get('num_stages', 0))] or ['']
-    num_classes = {f'{where}{stage}.num_classes': len(CLASSES) for stage in stages}
-    hook.teacher.cfg_options = {**hook.teacher.get('cfg_options', {}), **num_classes}
+    options = hook.teacher.setdefault('cfg_options', {})
+    if not args.family:  # which keep COCO's 80: what all rows cost hangs on their number
+        where = 'model.roi_head.bbox_head' if 'roi_head' in cfg.model else 'model.bbox_head'
+        stages = [f'.{stage}' for stage in range(heads.get('num_stages', 0))] or ['']
+        num_classes = {f'{where}{stage}.num_classes': len(CLASSES) for stage in stages}
+        cfg.merge_from_dict(num_classes)
+        options.update(num_classes)
     hook.teacher.update(args.teacher or {})
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
@@ -148,7 +151,6 @@ def read_config(args: argparse.Namespace, folder: Path) -> Config:
         for entry in cfg.custom_hooks
         if args.audit or not str(entry.type).endswith(TeacherAuditHook.__name__)
     ]
-    cfg.merge_from_dict(num_classes)
     cfg.model.data_preprocessor.pop('batch_augments', None)  # they change the images' size
     cfg.model.backbone.init_cfg = None
     cfg.optim_wrapper.optimizer.lr = 0.0  # all work is done, and the weights stay
@@ -591,7 +593,7 @@ def main() -> None:
     notes = [
         'The ratio is distilled step ÷ (plain step + teacher) of one round; its median counts.',
         f'{args.rounds} rounds after {_WARM_UP_ROUNDS} to warm up; {args.batches} batches of '
-        f'{args.batch_size} generated images of {width} × {height}, {len(CLASSES)} classes; '
+        f'{args.batch_size} generated images of {width} × {height}; '
         f'random weights; {"with" if args.audit else "without"} TeacherAuditHook; '
         f'{"mixed precision" if args.amp else "float32"}; teacher {args.teacher or "as it is"}.',
         f'{fewest} to {most} rows distilled in a batch; both students saw the same images and RoIs '

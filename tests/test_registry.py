@@ -88,6 +88,11 @@ def test_importing_functional_needs_torch_alone(run_python):
     assert not loaded & HEAVY
 
 
+def test_importing_functional_does_not_import_the_compiler(run_python):
+    code = 'import sortkd_det.functional, sys; print("torch._dynamo" in sys.modules)'
+    assert run_python('-c', code).stdout == 'False\n'
+
+
 def test_importing_the_package_imports_nothing(run_python):
     loaded = imported_modules(run_python, 'import sortkd_det')
     assert not loaded & (HEAVY | {'torch', 'numpy', 'numba'})

@@ -60,6 +60,7 @@ class DenseHeadAdapter(DetectorAdapter):
         _check_readable(self.head, 'student')
         _check_readable(self.teacher_head, 'teacher')
         self.activation = _activation(self.head)
+        teacher.class_map.check_numbers(self.head.num_classes, self.teacher_head.num_classes)
         self._check_heads()
         self.reader = (SSDHeadReader if _is(self.head, 'SSDHead') else DenseHeadReader)(self.head)
         super().__init__(student, teacher)
@@ -101,11 +102,16 @@ class DenseHeadAdapter(DetectorAdapter):
             of softmax heads alone.
 
         Raises:
-            ValueError: a loss that was given other rows than those of the maps, or none.
+            ValueError: a loss that was given other rows than those of the maps, or none; maps
+                that do not fit each other.
         """
         features = self.teacher_features()
         with torch.no_grad(), self.teacher.precision(inputs.device):
-            teacher_maps = class_maps(self.teacher_head, self.teacher_head(features))
+            teacher_maps = [
+                self.teacher.class_map.columns(level, self.activation, 2)
+                for level in class_maps(self.teacher_head, self.teacher_head(features))
+            ]
+        self._check_maps(teacher_maps)
         maps, background = self.reader.maps, self.reader.num_classes
         if _is(self.head, *_WITHOUT_LABELS):
             labels = self._best_priors(teacher_maps, data_samples)
@@ -141,6 +147,26 @@ class DenseHeadAdapter(DetectorAdapter):
         )
         self.reset()
         return batch
+
+    def _check_maps(self, teacher_maps: Sequence[Tensor]) -> None:
+        """Raise unless the student's head ran once, and the teacher's maps cover its maps."""
+        if self.reader.num_forwards != 1:
+            raise ValueError(
+                f'{type(self.head).__name__} ran {self.reader.num_forwards} times in one forward '
+                'of the student; DenseHeadAdapter expects once, and cannot tell what to distil'
+            )
+        shapes, taught = ([level.shape for level in m] for m in (self.reader.maps, teacher_maps))
+        fit = len(shapes) == len(taught) and all(
+            own[:3] == other[:3] and own[3] <= other[3] and own[4] <= other[4]
+            for own, other in zip(shapes, taught, strict=True)
+        )
+        if not fit:
+            raise ValueError(
+                f'the maps of the teacher are {[tuple(shape) for shape in taught]}, and those of '
+                f'the student {[tuple(shape) for shape in shapes]} (images, priors, classes, '
+                'height, width); expected as many of each, and at least the height and width of '
+                'the student'
+            )
 
     def _surest(self, teacher_maps: Sequence[Tensor], among: Tensor) -> Tensor:
         """(B, P) bool: per image those on which the teacher is surest of an object."""
@@ -188,7 +214,6 @@ class DenseHeadAdapter(DetectorAdapter):
         """Raise unless both heads say the same of the same priors."""
         heads = (self.head, self.teacher_head)
         names = [type(head).__name__ for head in heads]
-        self.check_num_classes(*(head.num_classes for head in heads))
         kinds = [f'a {_activation(head)} {_kind(head)}' for head in heads]
         serves = "Pairs by object serve instead: adapter='ObjectAdapter'"
         if kinds[0] != kinds[1]:

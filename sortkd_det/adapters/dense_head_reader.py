@@ -53,6 +53,7 @@ class DenseHeadReader:
         """Register the hooks on the head and its losses."""
 
         def see(output: Any) -> None:
+            self.num_forwards += 1
             self.sources = list(output[0])
             self.maps = class_maps(self.head, output)
 
@@ -64,6 +65,7 @@ class DenseHeadReader:
 
     def reset(self) -> None:
         """Forget the last batch."""
+        self.num_forwards = 0
         self.sources: list[Tensor] = []
         self.maps: list[Tensor] = []
         self.losses.clear()

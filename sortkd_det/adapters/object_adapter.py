@@ -46,8 +46,9 @@ class ObjectAdapter(DetectorAdapter):
         teacher: likewise.
         at: where an RoI teacher looks: at the ``'objects'``, or at the student's own ``'rows'``:
             RoIs, predicted boxes where its loss of boxes shows them, else priors.
-        layers: the ``'last'`` or ``'all'`` layers of the decoder of a student with queries; the
-            teacher's layer by layer where both have as many, else its last.
+        layers: the ``'last'`` or ``'all'`` layers of the decoder of a student with queries,
+            whose losses are then summed, as its own are; the teacher's layer by layer where
+            both have as many, else its last.
 
     Raises:
         ValueError: another ``at`` or ``layers``; heads that cannot be read: the message
@@ -132,6 +133,12 @@ class ObjectAdapter(DetectorAdapter):
         objects = Objects.of(data_samples)
         parts = self.reader.rows(objects, data_samples)
         features = self.teacher_features()
+        if len(features[0]) != len(inputs):
+            raise ValueError(
+                f'the teacher, a {type(self.teacher.model).__name__}, makes features of '
+                f'{len(features[0])} images from {len(inputs)}; ObjectAdapter expects those of one '
+                'branch: give a TridentNet test_branch_idx=1'
+            )
         if self.teacher.dtype is not None:  # mmcv's RoIAlign has no bfloat16, on the CPU no float16
             features = tuple(level.float() for level in features)
         with torch.no_grad(), self.teacher.precision(inputs.device):

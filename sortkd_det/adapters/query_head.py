@@ -79,9 +79,10 @@ class QueryHeadReader:
                 'of the decoder are not those of gt_instances; expected target boxes in pixels, '
                 'row by row beside the logits'
             )
-        weight = torch.ones_like(labels, dtype=torch.float32)
+        share = len(self.scores) if self.layers == 'all' else 1  # a sum of means over layers
+        weight = torch.full_like(labels, share, dtype=torch.float32)
         if call.weight is not None:
-            weight = call.weight.detach()[matched].float()
+            weight = weight * call.weight.detach()[matched]
         predicted = boxes.scores.detach()[matched]
         return ObjectRows(call.scores[matched], labels, weight, found, predicted, [call.scores])
 
@@ -145,12 +146,6 @@ def best_queries(
     from mmdet.structures.bbox import bbox_overlaps
 
     chances = scores.float().sigmoid() if activation == 'sigmoid' else scores.float().softmax(-1)
-    logits, seen = [scores[0, :0]], [boxes[0, :0, 0] > 0]
-    for index, (score, chance, box) in enumerate(zip(scores, chances, boxes, strict=True)):
-        here = objects.images == index
-        if len(score) and bool(here.any()):
-            overlap = bbox_overlaps(box.float(), objects.boxes[here])
-            best, query = (overlap * chance[:, objects.labels[here]]).max(0)
-            logits.append(score[query])
-            seen.append(best > 0)
-    return torch.cat(logits), torch.cat(seen)
+    overlaps = bbox_overlaps(objects.boxes[:, None], boxes.float()[objects.images])[:, 0]  # (G, Q)
+    best, query = (overlaps * chances[objects.images, :, objects.labels]).max(1)
+    return scores[objects.images, query], best > 0

@@ -53,7 +53,7 @@ class RoIHeadAdapter(DetectorAdapter):
         )
         self.num_classes = heads[0].num_classes
         for each in teacher_heads:
-            self.check_num_classes(self.num_classes, each.num_classes)
+            teacher.class_map.check_numbers(self.num_classes, each.num_classes)
         if stage is None and len(heads) == len(teacher_heads):
             self.teacher_stages = list(range(len(heads)))
         else:
@@ -176,10 +176,11 @@ class RoIHeadAdapter(DetectorAdapter):
         model = self.teacher.model
         with torch.no_grad(), self.teacher.precision(rois[0].device):
             context = context_of(model, features)
-            return [
+            logits = [
                 self.classify(model, features, each, stage, context)
                 for each, stage in zip(rois, self.teacher_stages, strict=True)
             ]
+            return [self.teacher.class_map.columns(each, self.activation) for each in logits]
 
     def _training_calls(self, inputs: Tensor) -> list['_TrainingCall']:
         """For each stage the one call of ``loss_cls`` that trains the student."""

@@ -3,7 +3,7 @@
 Importing this room makes MMEngine's checkpoint loaders weights-only.
 """
 
-from . import loaders
+from . import loaders  # noqa: F401 (fills MMEngine's registry)
 from .describe import classes_of_checkpoint, describe_checkpoint
 from .download import local_path
 from .fit import fit_weights, load_what_fits, starting_weights
@@ -19,7 +19,6 @@ __all__ = [
     'fit_weights',
     'load_checkpoint',
     'load_what_fits',
-    'loaders',
     'local_path',
     'newest_checkpoint',
     'note_last_checkpoint',

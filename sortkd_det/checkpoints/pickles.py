@@ -77,13 +77,16 @@ class PickleReader(pickle._Unpickler):
     stand_ins: ClassVar[Mapping[str, Any]]
 
     def __init_subclass__(cls, instructions: bytes) -> None:
+        known = {
+            **pickle._Unpickler.dispatch,
+            pickle.BUILD[0]: cls.load_build,
+            pickle.EMPTY_DICT[0]: cls.load_empty_dictionary,
+            pickle.NEWOBJ[0]: cls.load_newobj,
+            pickle.REDUCE[0]: cls.load_reduce,
+        }
         cls.dispatch = {code: functools.partial(_refuse, code) for code in range(256)}
-        own = {pickle.BUILD: cls.load_build, pickle.REDUCE: cls.load_reduce}
-        own |= {pickle.EMPTY_DICT: cls.load_empty_dictionary, pickle.NEWOBJ: cls.load_newobj}
-        own = {code[0]: load for code, load in own.items()}
         for code in _INSTRUCTIONS + instructions:
-            load = own.get(code) or pickle._Unpickler.dispatch[code]
-            cls.dispatch[code] = _counted(load) if code in _COUNTED else load
+            cls.dispatch[code] = _counted(known[code]) if code in _COUNTED else known[code]
 
     def __init__(self, stream: Stream, encoding: str = 'utf-8') -> None:
         super().__init__(stream, encoding=encoding)

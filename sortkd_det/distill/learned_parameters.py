@@ -49,7 +49,7 @@ class LearnedParameters:
         """The optimizer's group of the learned parameters; loading a state makes a new one."""
         return self.optimizer.param_groups[-1]
 
-    def follow_schedule(self) -> None:
+    def copy_schedule(self) -> None:
         """Take over the first group's current rate and momentum; the schedulers know only
         the groups that were there when they were built.
         """

@@ -132,8 +132,8 @@ class Term(nn.Module):
                 mode, logits of the teacher that are not finite.
         """
         for part in self.loss.modules():
-            if hasattr(part, 'follow'):  # a schedule of the loss's own: CTKD's reversal
-                part.follow(now)
+            if hasattr(part, 'set_epoch'):  # a schedule of the loss's own: CTKD's reversal
+                part.set_epoch(now)
         scale = self.schedule.scale(now)
         if self.activation == 'softmax':
             batch = batch.as_softmax()

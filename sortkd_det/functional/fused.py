@@ -79,9 +79,12 @@ def fused_loss(
     return _Divergence.apply(student, *arguments)
 
 
-@torch.compiler.assume_constant_result
 def _kernel_works() -> bool:
     return load_kernels('divergence_cuda') is not None
+
+
+# What torch.compiler.assume_constant_result does, which imports torch._dynamo for it: a second.
+_kernel_works._dynamo_marked_constant = True
 
 
 def _keep_gradient(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:

@@ -108,7 +108,7 @@ class DistillHook(Hook):
         self.method = Method(method, student_weight)
         self.check_teacher = check_teacher
         self.watchers: list[Callable[[DistilledBatch], None]] = []
-        self.learned: LearnedParameters | None = None
+        self.learned_parameters: LearnedParameters | None = None
         self.now = 1
         self._handles: list = []
 
@@ -128,7 +128,7 @@ class DistillHook(Hook):
         if isinstance(runner.optim_wrapper, OptimWrapper):
             device = next(student_of(runner).parameters()).device
             self.method.to(device)
-            self.learned = LearnedParameters(self.method, runner.optim_wrapper)
+            self.learned_parameters = LearnedParameters(self.method, runner.optim_wrapper)
 
     def before_train(self, runner: Runner) -> None:
         """Build the teacher, check it against the student, and join the student's forward."""
@@ -212,7 +212,7 @@ class DistillHook(Hook):
         """Tell the schedules where the run is."""
         by_iter = isinstance(runner.train_loop, IterBasedTrainLoop)
         self.now = (runner.iter if by_iter else runner.epoch) + 1
-        self.learned.follow_schedule()
+        self.learned_parameters.copy_schedule()
 
     def _add_losses(self, inputs: Any, data_samples: Any, student_losses: dict) -> dict:
         batch = self.adapter.batch(inputs, data_samples)
@@ -222,7 +222,7 @@ class DistillHook(Hook):
         if torch.is_grad_enabled():
             self._check_gradients(distill_losses)
         first = self.method.loss_names[0]
-        distill_losses[first] = self.learned.keep_in_graph(distill_losses[first])
+        distill_losses[first] = self.learned_parameters.keep_in_graph(distill_losses[first])
         student_losses = self.method.scale_own(student_losses)
         for watcher in self.watchers:
             watcher(DistilledBatch(batch, student_losses, distill_losses))
@@ -260,7 +260,9 @@ class DistillHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Keep the student's checkpoint plain, and what the method learned apart."""
-        if self.learned is not None and (saved := self.learned.split_off(checkpoint)):
+        if self.learned_parameters is not None and (
+            saved := self.learned_parameters.split_off(checkpoint)
+        ):
             checkpoint.setdefault('sortkd_det', {}).update(saved)
         make_plain(checkpoint)
 
@@ -269,8 +271,8 @@ class DistillHook(Hook):
         saved = checkpoint.get('sortkd_det')
         if not getattr(runner, 'resuming', True):
             saved = None  # weights for another run, which begins to learn anew
-        if self.learned is not None:
-            self.learned.put_back(checkpoint, saved)
+        if self.learned_parameters is not None:
+            self.learned_parameters.put_back(checkpoint, saved)
         restore_history(checkpoint.get('message_hub', {}))
 
 

@@ -39,9 +39,9 @@ class LearnableTemperature(nn.Module):
         self.span = check_positive('span', span)
         self.ramp = check_positive('ramp', ramp)
         self.theta = nn.Parameter(torch.tensor(1.0))
-        self.follow(1)
+        self.set_epoch(1)
 
-    def follow(self, now: int) -> None:
+    def set_epoch(self, now: int) -> None:
         """Set λ for epoch (iteration) ``now``, counted from 1."""
         progress = min(max(now, 0), self.ramp) / self.ramp
         self.reversal = -(1 - math.cos(math.pi * progress)) / 2

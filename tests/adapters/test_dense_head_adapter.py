@@ -398,3 +398,21 @@ def test_a_head_that_passes_its_loss_by_is_refused():
     loss_cls._call_impl = loss_cls.forward  # as a call without the module's
     with pytest.raises(ValueError, match=r"RetinaHead called none of its .*\['FocalLoss'\]"):
         forward(adapter, *prepared(adapter.student, 'RetinaNet'))
+
+
+def test_a_head_that_runs_twice_is_refused():
+    adapter = dense_adapter('RetinaNet')
+    adapter.student.neck.register_forward_hook(lambda m, args, out: adapter.head(out) and None)
+    with pytest.raises(ValueError, match='RetinaHead ran 2 times in one forward'):
+        forward(adapter, *prepared(adapter.student, 'RetinaNet'))
+
+
+def test_a_teacher_whose_maps_are_smaller_is_refused():
+    student = student_of('RetinaNet')
+    model = copy.deepcopy(teacher_of('RetinaNet').model)
+    model.neck.register_forward_hook(lambda m, args, out: [level[..., :1] for level in out])
+    adapter = dense_adapter('RetinaNet', 'none', student, guest_of(model, 'RetinaNet'))
+    with pytest.raises(
+        ValueError, match=r'the maps of the teacher are \[\(2, 9, 3, 8, 1\), .*width'
+    ):
+        forward(adapter, *prepared(student, 'RetinaNet'))

@@ -40,6 +40,8 @@ def run_of(detector, tmp_path):
         distill.adapter = adapter or None
         cfg.custom_hooks[1].update(interval=2, grad_interval=1)
         cfg.train_cfg.update(max_iters=NUM_ITERS, val_interval=NUM_ITERS)
+        if name == 'SSD':  # MMDetection 3.3 cannot test it: its head has not the loss_cls asked for
+            cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
         cfg.default_hooks.checkpoint.pop('save_best')
         return cfg
 
@@ -67,7 +69,7 @@ def test_a_resumed_run_ends_as_the_other(name, run_of, start, tmp_path):
     build(FAMILIES[name], 2, NUM_CLASSES).load_state_dict(checkpoint['state_dict'], strict=True)
 
 
-@pytest.mark.parametrize('negatives', ['none', 5])
+@pytest.mark.parametrize('negatives', [pytest.param('none', marks=pytest.mark.slow), 5])
 def test_the_audit_counts_what_was_taught(negatives, run_of, start):
     """Of rows whose label is no column, background's chances; a table with a row for it."""
     runner = start(run_of('GFL', type='DenseHeadAdapter', negatives=negatives))

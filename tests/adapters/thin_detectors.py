@@ -3,7 +3,7 @@
 import copy
 import importlib.util
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -159,13 +159,23 @@ QUERY = {
     'DDQ': Family('ddq/ddq-detr-4scale_r50_8xb2-12e_coco', _WIDE),
 }
 FAMILIES = {**DENSE, **ROI, **QUERY}
+# One of each way to hand over rows and labels, for tests that take their time.
+EXEMPLARS = {
+    *('RetinaNet', 'PISA-RetinaNet', 'AutoAssign', 'GFL', 'YOLOX', 'SSD', 'DETR', 'DINO'),
+    *('Faster R-CNN', 'Cascade R-CNN', 'Sparse R-CNN'),
+}
 
 
-def rows_of(names: Iterable[str]) -> list:
-    """The names of families as parameters of a test."""
+def rows_of(names: Iterable[str], quick: Container[str] | None = None) -> list:
+    """The names of families as parameters of a test; slow those that are not in ``quick``."""
     without = importlib.util.find_spec('sklearn') is None
     needs_sklearn = pytest.mark.skipif(without, reason="MMDetection's PAA needs scikit-learn")
-    return [pytest.param(name, marks=needs_sklearn if name == 'PAA' else ()) for name in names]
+    rows = []
+    for name in names:
+        marks = [pytest.mark.slow] if quick is not None and name not in quick else []
+        marks += [needs_sklearn] if name == 'PAA' else []
+        rows.append(pytest.param(name, marks=marks))
+    return rows
 
 
 def thin(family: Family, num_classes: int = NUM_CLASSES) -> Config:
@@ -213,6 +223,10 @@ def build(family: Family, seed: int, num_classes: int = NUM_CLASSES) -> torch.nn
         model = MODELS.build(thin(family, num_classes).model)
         model.init_weights()
         for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0  # one forward is as another
+            if isinstance(module, torch.nn.MultiheadAttention):
+                module.dropout = 0.0
             if type(module).__name__ == 'TridentConv':  # MMDetection leaves what memory held
                 torch.nn.init.normal_(module.weight, std=0.01)
             if type(module).__name__ == 'DIIHead':  # or its boxes leave the image within six stages

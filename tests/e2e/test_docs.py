@@ -9,11 +9,13 @@ import torch
 from mmengine.config import Config
 from mmengine.hub import get_config
 
+from sortkd_det.cli.method_tables import documents
 from sortkd_det.distill import LogitBatch, Method
 from sortkd_det.hooks import DistillHook
 from sortkd_det.registry import ADAPTERS
 
 REPO = Path(__file__).parents[2]
+DOCUMENTS = [REPO / 'README.md', *sorted((REPO / 'docs').glob('*.md'))]
 
 
 def blocks(document: str) -> list[str]:
@@ -49,10 +51,24 @@ def test_the_methods_page_shows_every_registered_name():
     assert [name for name in shown if f"'{name}'" not in text] == []
 
 
-def test_the_methods_page_names_every_method_config():
-    text = (REPO / 'docs/methods.md').read_text()
-    for path in (REPO / 'configs/_base_/methods').glob('*.py'):
-        assert f'`{path.stem}`' in text, path.stem
+def test_the_lists_of_methods_are_those_of_the_configs():
+    for path, expected in documents(REPO).items():
+        assert path.read_text(encoding='utf-8') == expected, 'python tools/list_methods.py --write'
+
+
+@pytest.mark.parametrize('path', DOCUMENTS, ids=lambda path: path.name)
+def test_lines_and_cells_are_short_enough_to_be_read(path):
+    text = re.sub(r'```.*?```', '', path.read_text(encoding='utf-8'), flags=re.DOTALL)
+    for line in text.splitlines():
+        if line.startswith('|'):
+            assert max(len(cell.strip()) for cell in line.strip('|').split('|')) <= 120, line
+        else:
+            assert len(line) <= 110 or 'https://' in line, line
+
+
+@pytest.mark.parametrize(('name', 'most'), [('README.md', 700), ('docs/architecture.md', 900)])
+def test_what_is_read_first_is_short(name, most):
+    assert len((REPO / name).read_text(encoding='utf-8').split()) <= most
 
 
 def test_the_command_of_the_methods_page_lists_the_names(run_python):

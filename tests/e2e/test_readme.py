@@ -36,7 +36,7 @@ def write_mine(toy_data: Path, root: Path) -> None:
 
 def test_the_config_for_ones_own_data_trains(tmp_path, toy_data, run_python, save_random_weights):
     block = readme_config()
-    (arguments,) = re.findall(r'`python tools/train\.py (my_data\.py .*?)`', README)
+    (arguments,) = re.findall(r'^python tools/train\.py (my_data\.py .*)$', README, re.MULTILINE)
     arguments = arguments.split()
     assert len(block.splitlines()) <= 12
     # A user's checkout: the configs of the repository, and the user's files beside them.

@@ -1,6 +1,14 @@
-"""What a fused loss is put together from."""
+"""What tests of several functions share: a fused loss in parts, logits laid out otherwise."""
+
+import pytest
 
 from sortkd_det.functional import bernoulli_divergence, decoupled_kd, kl_divergence
+
+views_of_the_same = pytest.mark.parametrize(
+    'view',
+    [lambda x: x.t().contiguous().t(), lambda x: x.repeat_interleave(2, 1)[:, ::2]],
+    ids=['transposed', 'strided'],
+)
 
 
 def row_losses(kind, student, target, labels, temperatures, alpha, beta):

@@ -40,10 +40,10 @@ def test_kernels_that_fail_their_check_are_left_aside_with_a_warning(monkeypatch
         assert kernels.load_kernels.__wrapped__('broken') is None
 
 
-def test_the_environment_can_switch_kernels_off(run_python):
-    script = (
-        'from sortkd_det.functional.kernels import load_kernels; '
-        'print([load_kernels(name) for name in ("sort_cpu", "rank_cpu", "sort_cuda")])'
-    )
-    off = run_python('-c', script, env={'SORTKD_KERNELS': '0'})
-    assert off.stdout.strip() == '[None, None, None]'
+@pytest.mark.parametrize('name', ['sort_cpu', 'rank_cpu', 'sort_cuda'])
+def test_the_environment_can_switch_kernels_off(monkeypatch, name):
+    if name.endswith('cpu'):
+        pytest.importorskip('numba')
+        assert kernels.load_kernels.__wrapped__(name) is not None
+    monkeypatch.setenv('SORTKD_KERNELS', '0')
+    assert kernels.load_kernels.__wrapped__(name) is None

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parts import views_of_the_same
 
 from sortkd_det.functional import ranks, soft_rank
 
@@ -274,11 +275,7 @@ def test_many_rows_shared_among_threads_equal_one_row_at_a_time(three_threads, s
 
 
 @paths
-@pytest.mark.parametrize(
-    'view',
-    [lambda x: x.t().contiguous().t(), lambda x: x.repeat_interleave(2, 1)[:, ::2]],
-    ids=['transposed', 'strided'],
-)
+@views_of_the_same
 def test_non_contiguous_values_and_gradients_rank_alike(rank, view):
     values, upstream = random_values(), random_values(seed=1)
     assert not view(values).is_contiguous()

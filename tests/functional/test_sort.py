@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from parts import views_of_the_same
 
 from sortkd_det.functional import check_labels, sort_logits
 from sortkd_det.functional import sort as sort_module
@@ -305,11 +306,7 @@ def test_inputs_are_unchanged_and_the_result_is_a_tensor_of_its_own(sort, dtype)
 
 
 @paths
-@pytest.mark.parametrize(
-    'view',
-    [lambda x: x.t().contiguous().t(), lambda x: x.repeat_interleave(2, 1)[:, ::2]],
-    ids=['transposed', 'strided'],
-)
+@views_of_the_same
 def test_non_contiguous_logits_are_sorted_alike(sort, view):
     logits, labels = random_batch()
     assert not view(logits).is_contiguous()

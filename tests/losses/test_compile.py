@@ -42,7 +42,7 @@ def test_a_learned_temperature_follows_its_schedule_in_compiled_code():
     compiled = torch.compile(loss, fullgraph=True, backend='aot_eager')
     inputs = random_inputs()
     for epoch in range(1, 13):
-        temperature.follow(epoch)
+        temperature.set_epoch(epoch)
         for way in (loss, compiled):
             temperature.theta.grad = None
             way(*inputs).backward()

@@ -23,7 +23,7 @@ def test_several_temperatures_give_the_sum_in_value_and_gradient(cls):
 def test_a_learned_temperature_gives_the_loss_at_its_value_and_gets_a_gradient(cls, weight):
     inputs = [*random_pair(), weight]
     temperature = LearnableTemperature(start=2, span=3)
-    temperature.follow(10)
+    temperature.set_epoch(10)
     loss = cls(temperature=temperature)
     value, gradients = value_and_gradients(loss, *inputs)
     held = float(temperature().detach())

@@ -36,7 +36,7 @@ def test_starts_at_the_papers_temperature():
 def test_its_value_is_exact_whatever_the_schedule_says(theta, epoch):
     temperature = LearnableTemperature(start=2, span=5)
     nn.init.constant_(temperature.theta, theta)
-    temperature.follow(epoch)
+    temperature.set_epoch(epoch)
     stored = temperature.theta.detach().double()
     assert torch.equal(temperature().detach(), 2 + 5 * torch.sigmoid(stored))
 
@@ -56,7 +56,7 @@ def test_the_reversal_falls_from_zero_to_minus_one_along_half_a_cosine(ramp):
     temperature = LearnableTemperature(ramp=ramp)
     reversals = []
     for epoch in range(0, 16):
-        temperature.follow(epoch)
+        temperature.set_epoch(epoch)
         reversals.append(temperature.reversal)
         expected = (math.cos(math.pi * min(epoch, ramp) / ramp) - 1) / 2
         assert temperature.reversal == pytest.approx(expected, abs=1e-12)
@@ -68,13 +68,13 @@ def test_the_reversal_falls_from_zero_to_minus_one_along_half_a_cosine(ramp):
 def test_half_way_it_is_minus_a_half_and_it_stays_at_minus_one():
     temperature = LearnableTemperature(ramp=10)
     for epoch, expected in ((5, -0.5), (10, -1), (11, -1), (10_000, -1)):
-        temperature.follow(epoch)
+        temperature.set_epoch(epoch)
         assert temperature.reversal == pytest.approx(expected)
 
 
 def test_starts_where_the_first_epoch_is():
     fresh, told = LearnableTemperature(), LearnableTemperature()
-    told.follow(1)
+    told.set_epoch(1)
     assert fresh.reversal == told.reversal != 0
 
 
@@ -82,7 +82,7 @@ def test_starts_where_the_first_epoch_is():
 def test_what_reaches_theta_is_the_plain_gradient_times_the_reversal(epoch):
     temperature = LearnableTemperature(span=7, ramp=10)
     nn.init.constant_(temperature.theta, 0.25)
-    temperature.follow(epoch)
+    temperature.set_epoch(epoch)
     expected = temperature.reversal * plain_gradient(0.25, 7)
     assert expected < 0
     assert gradient_of(temperature) == pytest.approx(expected, rel=1e-6)
@@ -93,7 +93,7 @@ def test_a_step_of_an_optimizer_works_against_the_student():
     student, target = torch.randn(2, 6, 5, generator=generator)
     labels = torch.zeros(6, dtype=torch.int64)
     loss = KDLoss({'type': 'LearnableTemperature'})
-    loss.temperature.follow(100)
+    loss.temperature.set_epoch(100)
     before = loss(student, target, labels)
     before.backward()
     torch.optim.SGD(loss.parameters(), lr=0.1).step()

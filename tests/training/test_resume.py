@@ -12,6 +12,7 @@ import pytest
 import torch
 from mmdet.datasets.samplers import GroupMultiSourceSampler
 from mmengine.config import Config
+from mmengine.fileio import LocalBackend
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop
 from small_runs import KillAt, Killed, assert_same, ending, killed_and_resumed
@@ -74,6 +75,7 @@ def test_checkpoints_within_epochs_count(classifier, start, tmp_path):
 
 def test_a_finite_sampler_goes_on_in_a_run_of_iterations(detector, start, tmp_path):
     detector.train_dataloader.sampler.type = 'DefaultSampler'  # 6 batches in a pass
+    detector.train_cfg.val_interval = 100
     through = start(detector, work_dir=str(tmp_path / 'through'))
     through.train()
     resumed = killed_and_resumed(start, detector, ('before_train_iter', 8, True))
@@ -449,18 +451,19 @@ def test_another_error_while_saving_is_not_the_disks(classifier, start):
 
 def test_the_best_checkpoint_is_there_until_a_better_one_is(classifier, start, monkeypatch):
     """Whatever is deleted, at every moment the best file that the record names exists."""
+    runner = start(classifier)
+    (hook,) = (hook for hook in runner.hooks if isinstance(hook, SafeCheckpointHook))
     removed = []
-    remove = SafeCheckpointHook._remove
+    remove = LocalBackend.remove
 
     def watched(self, path):
-        best = self.best_ckpt_path
+        best = hook.best_ckpt_path
         removed.append(path)
         assert best is None or (Path(best).exists() and path != best)
         remove(self, path)
 
-    monkeypatch.setattr(SafeCheckpointHook, '_remove', watched)
+    monkeypatch.setattr(LocalBackend, 'remove', watched)
     scores = iter([10.0, 30.0, 20.0])
-    runner = start(classifier)
 
     class Scores(Hook):
         priority = 'VERY_HIGH'

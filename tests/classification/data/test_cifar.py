@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from image_folders import mutated, read_or_refused
+from odd_checkpoints import Call
 from tiny_cifar import (
     ARCHIVES,
     LAYOUTS,
@@ -70,16 +71,6 @@ def test_the_reader_of_pickles_gives_what_pickle_gives():
     assert np.array_equal(theirs['array'], old['array'])
     assert np.array_equal(ours['array'], old['array'])
     assert ours['list'] == theirs['list'] == old['list']
-
-
-class Call:
-    """Calls ``function(*arguments)`` when it is unpickled."""
-
-    def __init__(self, function, *arguments):
-        self.function, self.arguments = function, arguments
-
-    def __reduce__(self):
-        return self.function, self.arguments
 
 
 def many_arrays() -> bytes:

@@ -142,7 +142,7 @@ def test_no_object_is_mostly_hidden(tmp_path, monkeypatch):
 
 
 def test_rerun_returns_at_once_and_draws_nothing(root, monkeypatch):
-    monkeypatch.setattr(toy_coco, '_draw_image', None)
+    monkeypatch.setattr(toy_coco.cv2, 'imencode', None)
     before = contents(root)
     assert generate(root) == root
     assert contents(root) == before
@@ -187,17 +187,17 @@ def test_empty_folder_is_filled(tmp_path):
 
 
 def test_interrupted_generation_leaves_nothing(tmp_path, monkeypatch):
-    num_drawn = 0
-    draw_image = toy_coco._draw_image
+    num_written = 0
+    encode = toy_coco.cv2.imencode
 
     def interrupt_at_the_last_image(*args):
-        nonlocal num_drawn
-        num_drawn += 1
-        if num_drawn == 3 + 2:
+        nonlocal num_written
+        num_written += 1
+        if num_written == 3 + 2:
             raise KeyboardInterrupt
-        return draw_image(*args)
+        return encode(*args)
 
-    monkeypatch.setattr(toy_coco, '_draw_image', interrupt_at_the_last_image)
+    monkeypatch.setattr(toy_coco.cv2, 'imencode', interrupt_at_the_last_image)
     with pytest.raises(KeyboardInterrupt):
         generate(tmp_path / 'toy', num_train=3, num_val=2)
     assert list(tmp_path.iterdir()) == []

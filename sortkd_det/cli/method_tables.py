@@ -1,0 +1,107 @@
+"""The methods as a table, made from their files and from what is registered."""
+
+import re
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+from sortkd_det.distill import Method
+from sortkd_det.functional import ACTIVATIONS
+
+from .methods import METHODS, known_methods, read_method
+
+#: Documents with a list of methods, below the folder of the checkout.
+DOCUMENTS = ('README.md', 'docs/methods.md')
+_MARK = '<!-- {}: made by `python tools/list_methods.py --write` -->'
+_END = '<!-- end -->'
+
+
+@dataclass(frozen=True)
+class MethodRow:
+    """A method, in a line.
+
+    Attributes:
+        name: what ``--method`` takes.
+        about: what it is, and where it comes from.
+        losses: registered names of its terms' losses.
+        processors: those of the target's processors, in their order.
+        activations: what a head may make of its logits: ``'softmax'``, ``'sigmoid'``.
+    """
+
+    name: str
+    about: str
+    losses: tuple[str, ...]
+    processors: tuple[str, ...]
+    activations: tuple[str, ...]
+
+
+def method_rows() -> list[MethodRow]:
+    """All methods of ``configs/_base_/methods/``, by name."""
+    return [_row(name) for name in known_methods()]
+
+
+def documents(root: Path) -> dict[Path, str]:
+    """The documents in a checkout, with their lists as they should be.
+
+    Raises:
+        ValueError: a document has no place for its list.
+    """
+    rows = method_rows()
+    names = ', '.join(f'`{row.name}`' for row in rows)
+    sentence = textwrap.fill(f'`--method` takes {names}.', 110)
+    lists = {'README.md': sentence, 'docs/methods.md': _markdown(rows)}
+    return {root / name: _with_list(root / name, lists[name]) for name in DOCUMENTS}
+
+
+def _row(name: str) -> MethodRow:
+    method = Method(read_method(name).terms)
+    losses = dict.fromkeys(type(term.loss).__name__ for term in method.terms)
+    processors = dict.fromkeys(
+        type(processor).__name__ for term in method.terms for processor in term.processors
+    )
+    return MethodRow(
+        name,
+        _about((METHODS / f'{name}.py').read_text(encoding='utf-8')),
+        tuple(losses),
+        tuple(processors),
+        tuple(each for each in ACTIVATIONS if _fits(method, each)),
+    )
+
+
+def _about(source: str) -> str:
+    """The first clause of the comment that a file begins with."""
+    lines = []
+    for line in source.splitlines():
+        if not line.startswith('#'):
+            break
+        lines.append(line.lstrip('# '))
+    return re.split(r'[;:,]\s|\.\s|\.$', ' '.join(lines), maxsplit=1)[0]
+
+
+def _fits(method: Method, activation: str) -> bool:
+    try:
+        method.check(activation)
+    except ValueError:
+        return False
+    return True
+
+
+def _markdown(rows: list[MethodRow]) -> str:
+    lines = ['| `--method` | what it is | losses | processors | heads |', '|---|---|---|---|---|']
+    for row in rows:
+        cells = (f'`{row.name}`', row.about, *map(_code, (row.losses, row.processors)))
+        lines.append(f'| {" | ".join((*cells, ", ".join(row.activations)))} |')
+    return '\n'.join(lines)
+
+
+def _code(names: tuple[str, ...]) -> str:
+    return ', '.join(f'`{name}`' for name in names)
+
+
+def _with_list(path: Path, content: str) -> str:
+    text = path.read_text(encoding='utf-8')
+    mark = _MARK.format('methods')
+    if mark not in text or _END not in text.split(mark, 1)[1]:
+        raise ValueError(f'{path} has no lines {mark} and {_END} to put the methods between')
+    before, after = text.split(mark, 1)
+    return f'{before}{mark}\n{content}\n{_END}{after.split(_END, 1)[1]}'
