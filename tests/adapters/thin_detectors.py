@@ -160,7 +160,10 @@ QUERY = {
 }
 FAMILIES = {**DENSE, **ROI, **QUERY}
 # One of each way to hand over rows and labels, for tests that take their time.
-EXEMPLARS = {'RetinaNet', 'PISA-RetinaNet', 'AutoAssign', 'GFL', 'YOLOX', 'SSD', 'DETR', 'DINO'}
+EXEMPLARS = {
+    *('RetinaNet', 'PISA-RetinaNet', 'AutoAssign', 'GFL', 'YOLOX', 'SSD', 'DETR', 'DINO'),
+    *('Faster R-CNN', 'Cascade R-CNN', 'Sparse R-CNN'),
+}
 
 
 def rows_of(names: Iterable[str], quick: Container[str] | None = None) -> list:
