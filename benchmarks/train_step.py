@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,11 @@ FAMILIES = {
     'gfl': ('gfl/gfl_r50_fpn_1x_coco', 'gfl/gfl_r50_fpn_1x_coco', _R18),
     'rtmdet': ('rtmdet/rtmdet_tiny_8xb32-300e_coco', 'rtmdet/rtmdet_tiny_8xb32-300e_coco', {}),
     'yolox': ('yolox/yolox_tiny_8xb8-300e_coco', 'yolox/yolox_tiny_8xb8-300e_coco', {}),
+    'cascade': (
+        'cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco',
+        'cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco',
+        _R18,
+    ),
 }
 _WARM_UP_ROUNDS = 3
 _MAX_TERM_SHARE = 0.01  # of a distilled step, sorting and loss, forward and backward
@@ -95,13 +100,16 @@ def _synchronise() -> None:
 
 
 def write_family(args: argparse.Namespace, folder: Path) -> str:
-    """SortKD of a family of dense heads, as a config file in ``folder``; returns its path."""
+    """SortKD of a family of detectors, as a config file in ``folder``; returns its path."""
     student, teacher, model = FAMILIES[args.family]
+    adapter = dict(type='DenseHeadAdapter', negatives=args.negatives)
+    if args.family == 'cascade':
+        adapter = dict(type='RoIHeadAdapter')
     bases = [f'mmdet::{student}.py', str(REPO / 'configs/_base_/methods/sortkd.py')]
     hook = dict(
         type='sortkd_det.DistillHook',
         teacher=dict(config=f'mmdet::{teacher}.py'),
-        adapter=dict(type='DenseHeadAdapter', negatives=args.negatives),
+        adapter=adapter,
     )
     path = folder / 'family.py'
     path.write_text(
@@ -123,14 +131,17 @@ def read_config(args: argparse.Namespace, folder: Path) -> Config:
     heads = cfg.model.get('roi_head', cfg.model)
     if 'bbox_head' not in heads or 'mask_head' in heads:
         raise ValueError(
-            f'expected a Faster R-CNN or a detector with a dense head, got {cfg.model.type} in '
-            f'{args.config}'
+            'expected a Faster or Cascade R-CNN or a detector with a dense head, got '
+            f'{cfg.model.type} in {args.config}'
         )
     hook.check_teacher = None
     options = hook.teacher.setdefault('cfg_options', {})
     if not args.family:  # which keep COCO's 80: what all rows cost hangs on their number
-        heads.bbox_head.num_classes = len(CLASSES)
-        options['model.roi_head.bbox_head.num_classes'] = len(CLASSES)
+        where = 'model.roi_head.bbox_head' if 'roi_head' in cfg.model else 'model.bbox_head'
+        stages = [f'.{stage}' for stage in range(heads.get('num_stages', 0))] or ['']
+        num_classes = {f'{where}{stage}.num_classes': len(CLASSES) for stage in stages}
+        cfg.merge_from_dict(num_classes)
+        options.update(num_classes)
     hook.teacher.update(args.teacher or {})
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
@@ -192,13 +203,13 @@ class Seen:
     Attributes:
         inputs: (B, 3, H, W), preprocessed.
         data_samples: B samples.
-        rois: (N, 5), the sampled RoIs; None of one-stage detectors.
+        rois: of each stage (N, 5), the sampled RoIs; empty of one-stage detectors.
         num_rows: how many rows were distilled.
     """
 
     inputs: Tensor | None = None
     data_samples: list | None = None
-    rois: Tensor | None = None
+    rois: list[Tensor] = field(default_factory=list)
     num_rows: int = 0
 
 
@@ -251,16 +262,18 @@ class Run:
     def _watch(self) -> None:
         def see_inputs(module: torch.nn.Module, args: tuple, kwargs: dict) -> None:
             self.seen.inputs, self.seen.data_samples = kwargs['inputs'], kwargs['data_samples']
+            self.seen.rois = []
 
         def see_rois(module: torch.nn.Module, args: tuple) -> None:
-            self.seen.rois = args[1]
+            self.seen.rois.append(args[1])
 
         def see_rows(batch: DistilledBatch) -> None:
             self.seen.num_rows = len(batch.logits.labels)
 
         self.model.register_forward_pre_hook(see_inputs, with_kwargs=True)
         if hasattr(self.model, 'roi_head'):
-            self.model.roi_head.bbox_roi_extractor.register_forward_pre_hook(see_rois)
+            for extractor in stages_of(self.model.roi_head.bbox_roi_extractor):
+                extractor.register_forward_pre_hook(see_rois)
         for hook in self.hooks:
             if isinstance(hook, DistillHook):
                 hook.watchers.append(see_rows)
@@ -284,21 +297,28 @@ class Round:
         return getattr(self.distilled, clock) / getattr(self.plain + self.teacher, clock)
 
 
-def run_teacher(hook: DistillHook, images: Tensor, rois: Tensor | None) -> None:
+def stages_of(modules: torch.nn.Module) -> list[torch.nn.Module]:
+    """The modules of each stage of a cascade; of other heads the one."""
+    return list(modules) if isinstance(modules, torch.nn.ModuleList) else [modules]
+
+
+def run_teacher(hook: DistillHook, images: Tensor, rois: list[Tensor]) -> None:
     """What a teacher cannot do without: backbone, neck, (RoI extractor and) box head."""
     model = hook.adapter.teacher.model
     with torch.no_grad(), hook.adapter.teacher.precision(images.device):
         features = model.extract_feat(images)
-        if rois is None:
+        if not rois:
             model.bbox_head(features)
             return
         if hook.adapter.teacher.dtype is not None:
             features = tuple(level.float() for level in features)
         head = model.roi_head
-        pooled = head.bbox_roi_extractor(features[: head.bbox_roi_extractor.num_inputs], rois)
-        if head.with_shared_head:
-            pooled = head.shared_head(pooled)
-        head.bbox_head(pooled)
+        parts = stages_of(head.bbox_roi_extractor), stages_of(head.bbox_head)
+        for extractor, bbox_head, sampled in zip(*parts, rois, strict=True):
+            pooled = extractor(features[: extractor.num_inputs], sampled)
+            if head.with_shared_head:
+                pooled = head.shared_head(pooled)
+            bbox_head(pooled)
 
 
 def uses_amp(run: Run) -> bool:
@@ -322,9 +342,8 @@ def time_round(distilled: Run, plain: Run, index: int) -> Round:
     else:
         joined, (step, teacher) = distilled.step(index), with_teacher()
     ours, theirs = distilled.seen, plain.seen
-    same = torch.equal(ours.inputs, theirs.inputs)
-    if ours.rois is not None:
-        same &= torch.equal(ours.rois, theirs.rois)
+    pairs = zip([ours.inputs, *ours.rois], [theirs.inputs, *theirs.rois], strict=True)
+    same = all(torch.equal(one, other) for one, other in pairs)
     return Round(joined, step, teacher, same, ours.num_rows)
 
 
@@ -504,7 +523,7 @@ def get_parser() -> argparse.ArgumentParser:
         help='a distillation of a Faster R-CNN (configs/frcnn_r101_r18_sortkd.py)',
     )
     parser.add_argument(
-        '--family', choices=FAMILIES, help='SortKD of a family of dense heads, instead of --config'
+        '--family', choices=FAMILIES, help='SortKD of a family of detectors, instead of --config'
     )
     parser.add_argument(
         '--negatives',

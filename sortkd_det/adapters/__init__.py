@@ -9,6 +9,7 @@ from .classifier_adapter import ClassifierAdapter
 from .dense_head_adapter import DenseHeadAdapter
 from .detector_adapter import DetectorAdapter
 from .feature_adapter import FeatureAdapter
+from .object_adapter import ObjectAdapter
 from .roi_head_adapter import RoIHeadAdapter
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     'DenseHeadAdapter',
     'DetectorAdapter',
     'FeatureAdapter',
+    'ObjectAdapter',
     'RoIHeadAdapter',
     'build_adapter',
     'count_classes',

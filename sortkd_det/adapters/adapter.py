@@ -118,19 +118,6 @@ class Adapter(ABC):
 
         return module.register_forward_hook(see)
 
-    @staticmethod
-    def check_num_classes(student: int, teacher: int) -> None:
-        """Raise unless both have as many classes.
-
-        Raises:
-            ValueError: they have not.
-        """
-        if student != teacher:
-            raise ValueError(
-                f'teacher and student differ in their number of classes: {teacher} and '
-                f'{student}; expected the same classes in the same order'
-            )
-
 
 def build_adapter(
     config: Mapping | None,

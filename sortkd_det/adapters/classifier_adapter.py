@@ -35,7 +35,8 @@ class ClassifierAdapter(Adapter):
                     f'ClassifierAdapter reads the classifiers of sortkd_det.classification, and '
                     f'the {who} is a {type(model).__name__}'
                 )
-        self.check_num_classes(student.num_classes, teacher.model.num_classes)
+        teacher.class_map.check_same()
+        teacher.class_map.check_numbers(student.num_classes, teacher.model.num_classes)
         self.reset()
 
     @classmethod

@@ -20,8 +20,17 @@ from .dense_head_reader import (
     gather,
     rows_where,
 )
+from .dense_heads import (
+    GIVEN_AN_OBJECT,
+    OF_WORDS,
+    WITHOUT_LABELS,
+    activation_of_head,
+    check_readable,
+    dense_head_of,
+    is_head,
+    priors_of,
+)
 from .detector_adapter import DetectorAdapter
-from .loss_calls import activation_of
 
 #: Priors of each object where the head assigns none: as many as ATSS takes of a level.
 PRIORS_PER_OBJECT = 9
@@ -50,7 +59,7 @@ class DenseHeadAdapter(DetectorAdapter):
     """
 
     def __init__(self, student: nn.Module, teacher: Teacher, negatives: str | int = 'none') -> None:
-        self.head, self.teacher_head = _dense_head(student), _dense_head(teacher.model)
+        self.head, self.teacher_head = dense_head_of(student), dense_head_of(teacher.model)
         self.negatives = negatives
         if negatives not in ('none', 'all'):
             if isinstance(negatives, str):
@@ -58,11 +67,14 @@ class DenseHeadAdapter(DetectorAdapter):
                     f"negatives must be 'none', 'all' or a whole number, got {negatives!r}"
                 )
             check_whole('negatives', negatives)
-        _check_readable(self.head, 'student')
-        _check_readable(self.teacher_head, 'teacher')
-        self.activation = _activation(self.head)
+        check_readable(self.head, 'student')
+        check_readable(self.teacher_head, 'teacher')
+        self.activation = activation_of_head(self.head)
+        teacher.class_map.check_numbers(self.head.num_classes, self.teacher_head.num_classes)
         self._check_heads()
-        self.reader = (SSDHeadReader if _is(self.head, 'SSDHead') else DenseHeadReader)(self.head)
+        self.reader = (SSDHeadReader if is_head(self.head, 'SSDHead') else DenseHeadReader)(
+            self.head
+        )
         self.box_reader = None
         if BoxReader.reads(self.head, self.teacher_head):
             self.box_reader = BoxReader(self.head)
@@ -74,13 +86,13 @@ class DenseHeadAdapter(DetectorAdapter):
         """Whether both have dense heads; kinds that this adapter cannot read are refused by name
         when it is built.
         """
-        return all(_dense_head(model) is not None for model in (student, teacher))
+        return all(dense_head_of(model) is not None for model in (student, teacher))
 
     @classmethod
     def count_classes(cls, model: nn.Module) -> dict[str, int]:
         """The classes of the dense head; those of words (GLIP) are no fixed number."""
-        head = _dense_head(model)
-        if head is None or _is(head, *_OF_WORDS):
+        head = dense_head_of(model)
+        if head is None or is_head(head, *OF_WORDS):
             return {}
         name = 'bbox_head' if getattr(model, 'bbox_head', None) is head else 'mask_head'
         return {f'{name}.num_classes': head.num_classes}
@@ -115,10 +127,13 @@ class DenseHeadAdapter(DetectorAdapter):
         features = self.teacher_features()
         with torch.no_grad(), self.teacher.precision(inputs.device):
             teacher_output = self.teacher_head(features)
-        teacher_maps = class_maps(self.teacher_head, teacher_output)
+            teacher_maps = [
+                self.teacher.class_map.columns(level, self.activation, 2)
+                for level in class_maps(self.teacher_head, teacher_output)
+            ]
         self._check_maps(teacher_maps)
         maps, background = self.reader.maps, self.reader.num_classes
-        if _is(self.head, *_WITHOUT_LABELS):
+        if is_head(self.head, *WITHOUT_LABELS):
             labels = self._best_priors(teacher_maps, data_samples)
             weight = torch.ones_like(labels, dtype=torch.float32)
         else:
@@ -202,7 +217,7 @@ class DenseHeadAdapter(DetectorAdapter):
         A prior that is best for several objects is that of which it is surest.
         """
         maps = self.reader.maps
-        grids = _priors(self.head).grid_priors(
+        grids = priors_of(self.head).grid_priors(
             [level.shape[-2:] for level in maps], device=maps[0].device
         )
         priors = torch.cat([grid.flatten(0, -2) for grid in grids])
@@ -228,8 +243,7 @@ class DenseHeadAdapter(DetectorAdapter):
         """Raise unless both heads say the same of the same priors."""
         heads = (self.head, self.teacher_head)
         names = [type(head).__name__ for head in heads]
-        self.check_num_classes(*(head.num_classes for head in heads))
-        kinds = [f'a {_activation(head)} {_kind(head)}' for head in heads]
+        kinds = [f'a {activation_of_head(head)} {_kind(head)}' for head in heads]
         serves = "Pairs by object serve instead: adapter='ObjectAdapter'"
         if kinds[0] != kinds[1]:
             raise ValueError(
@@ -237,93 +251,23 @@ class DenseHeadAdapter(DetectorAdapter):
                 f'student ({names[0]}) are {kinds[0]}; DenseHeadAdapter expects the same kind. '
                 f'{serves}'
             )
-        if not _same_priors(*map(_priors, heads)):
-            told = [_describe(_priors(head)) for head in heads]
+        if not _same_priors(*map(priors_of, heads)):
+            told = [_describe(priors_of(head)) for head in heads]
             raise ValueError(
                 f'the priors of the teacher ({names[1]}) are {told[1]}, and those of the student '
                 f'({names[0]}) are {told[0]}; DenseHeadAdapter pairs logits prior by prior. '
                 f'{serves}'
             )
-        if self.negatives != 'none' and _is(self.head, *_GIVEN_AN_OBJECT):
+        if self.negatives != 'none' and is_head(self.head, *GIVEN_AN_OBJECT):
             raise ValueError(
                 f'negatives is {self.negatives!r}, and the class logits of {names[0]} are trained '
                 "on rows of objects alone, so that on others they say nothing; give 'none'"
             )
 
 
-_WITHOUT_LABELS = ('FreeAnchorRetinaHead', 'AutoAssignHead')
-_GIVEN_AN_OBJECT = ('YOLOXHead', 'YOLOV3Head', 'AutoAssignHead')
-_OF_WORDS = ('ATSSVLFusionHead', 'GroundingDINOHead')
-_OTHERS = ('SOLOHead', 'GroundingDINOHead')  # refused by name too, and no dense heads by class
-
-_FEATURES = 'A term of features (PKDLoss, CWDLoss, FitNetLoss) serves instead'
-_HEAT_MAPS = f'it has heat maps of points, and no logits of priors. {_FEATURES}'
-_UNREADABLE = {
-    'CenterNetHead': _HEAT_MAPS,
-    'CenterNetUpdateHead': _HEAT_MAPS,
-    'CornerHead': _HEAT_MAPS,
-    'CentripetalHead': _HEAT_MAPS,
-    'SOLOHead': 'it hands over scores after their sigmoid and NMS, as a teacher, where '
-    f'logits are wanted. {_FEATURES}',
-    **dict.fromkeys(_OF_WORDS, f'its logits are of words of a text, no fixed classes. {_FEATURES}'),
-}
-_UNREADABLE_TEACHER = {
-    'GARetinaHead': 'its priors move with the image, and in eval mode it takes one image at a '
-    'time. A RetinaNet or another detector serves as the teacher instead',
-}
-
-
-def _is(head: nn.Module, *names: str) -> bool:
-    """Whether ``head`` is of one of the classes of MMDetection of these names."""
-    from mmdet.models import dense_heads  # a detector is met, so that it is loaded
-
-    return isinstance(head, tuple(getattr(dense_heads, name) for name in names))
-
-
-def _dense_head(model: nn.Module) -> Any:
-    """The head of a one-stage detector, or None."""
-    if hasattr(model, 'roi_head') or hasattr(model, 'panoptic_head'):
-        return None
-    head = getattr(model, 'bbox_head', None) or getattr(model, 'mask_head', None)
-    if not isinstance(head, nn.Module):
-        return None
-    from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
-
-    dense = isinstance(head, BaseDenseHead) and not _is(head, 'RPNHead', 'CascadeRPNHead')
-    return head if dense or _is(head, *_OTHERS) else None
-
-
-def _check_readable(head: nn.Module, who: str) -> None:
-    """Raise if there is no way to read the logits of ``head``."""
-    if head is None:
-        raise ValueError(f'the {who} has no dense head, such as that of RetinaNet, FCOS or YOLOX')
-    known = _UNREADABLE | (_UNREADABLE_TEACHER if who == 'teacher' else {})
-    for name, reason in known.items():
-        if _is(head, name):
-            raise ValueError(
-                f'the head of the {who}, {type(head).__name__}, cannot be read by '
-                f'DenseHeadAdapter: {reason}'
-            )
-
-
-def _activation(head: nn.Module) -> str:
-    return 'softmax' if _is(head, 'SSDHead') else activation_of(getattr(head, 'loss_cls', None))
-
-
 def _kind(head: nn.Module) -> str:
-    given = _is(head, *_GIVEN_AN_OBJECT)
+    given = is_head(head, *GIVEN_AN_OBJECT)
     return 'of the class given that there is an object' if given else 'of an object of the class'
-
-
-def _priors(head: nn.Module) -> Any:
-    # VFNet's, which it assigns by; all others'; SABL's and GA-RetinaNet's.
-    for name in ('atss_prior_generator', 'prior_generator', 'square_anchor_generator'):
-        if hasattr(head, name):
-            return getattr(head, name)
-    raise ValueError(
-        f'{type(head).__name__} has no prior_generator, by which DenseHeadAdapter would see '
-        'whether teacher and student have the same priors'
-    )
 
 
 def _same_priors(first: Any, second: Any) -> bool:

@@ -82,6 +82,18 @@ class DetectorAdapter(Adapter):
             teacher = [_within(level, inputs.shape[-2:], self._padded_to) for level in teacher]
         return FeatureBatch(self._student_features[0], teacher)
 
+    def teacher_samples(self, data_samples: Sequence) -> list:
+        """The samples as the teacher's own preprocessing would tell of them, for heads that ask
+        how images are padded (DETR and its kin); no annotations are among it.
+
+        Args:
+            data_samples: those of the student.
+        """
+        padded = {'batch_input_shape': self._padded_to, 'pad_shape': self._padded_to}
+        return [
+            sample.new(metainfo={**sample.metainfo, **padded}, data={}) for sample in data_samples
+        ]
+
 
 def _within(level: Tensor, size: Sequence[int], padded_to: Sequence[int]) -> Tensor:
     """The part of a map of images padded to one size that is of another, at its upper left."""

@@ -1,6 +1,6 @@
-"""Faster R-CNN, Mask R-CNN and their kin: one box head on sampled RoIs."""
+"""Two-stage detectors: Faster R-CNN, Mask R-CNN, Cascade R-CNN, HTC and their kin."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,9 @@ from torch.utils.hooks import RemovableHandle
 from sortkd_det.distill import LogitBatch, Teacher
 from sortkd_det.registry import ADAPTERS
 
+from .adapter import Adapter
 from .detector_adapter import DetectorAdapter
+from .loss_calls import LossCall, LossCalls
 
 
 @ADAPTERS.register_module()
@@ -19,28 +21,49 @@ class RoIHeadAdapter(DetectorAdapter):
     """Both heads are read on the student's sampled RoIs, background included.
 
     The student's logits, labels, weights and RoIs pass by on their way into the
-    head's ``bbox_roi_extractor`` and ``loss_cls``; its code is untouched. Samplers
-    that classify first (OHEM) call both for what they choose from: what counts is
+    ``bbox_roi_extractor`` and ``loss_cls`` of each stage; its code is untouched. Samplers
+    that classify first (OHEM, PISA) call both for what they choose from: what counts is
     the call that trains, reduced and not under ``no_grad``, and the RoIs last
-    extracted before it. The teacher runs backbone, neck, RoI extractor (and shared
-    head) and box head: no RPN, no NMS.
+    extracted before it. The teacher runs backbone, neck, RoI extractor (and shared head,
+    semantic head, global context) and box head: no RPN, no NMS.
+
+    A cascade is taught at each of its stages, which count as in its own loss
+    (:func:`stage_weights`).
 
     Args:
-        student: a two-stage detector with a ``StandardRoIHead``.
+        student: a two-stage detector, cascaded or not.
         teacher: likewise, with as many classes.
+        stage: which stage of a cascaded teacher answers: ``'first'``, a number from 0, or
+            ``'mean'``, the mean of all stages' logits. None: stage by stage where both have
+            as many, and else the first.
 
     Raises:
-        ValueError: a head of another kind (named), no softmax over C + 1,
-            numbers of classes that differ, or a model without normalisation.
+        ValueError: a head of another kind (named), no softmax over C + 1, numbers of
+            classes that differ, a stage that the teacher has not, or a model without
+            normalisation.
     """
 
     activation = 'softmax'
 
-    def __init__(self, student: nn.Module, teacher: Teacher) -> None:
+    def __init__(self, student: nn.Module, teacher: Teacher, stage: str | int | None = None):
         self.head = _checked_head(student, 'student')
-        teacher_head = _checked_head(teacher.model, 'teacher')
-        self.num_classes = self.head.bbox_head.num_classes
-        self.check_num_classes(self.num_classes, teacher_head.bbox_head.num_classes)
+        _checked_head(teacher.model, 'teacher')
+        heads, teacher_heads = (
+            list(box_heads(model).values()) for model in (student, teacher.model)
+        )
+        self.num_classes = heads[0].num_classes
+        for each in teacher_heads:
+            teacher.class_map.check_numbers(self.num_classes, each.num_classes)
+        if stage is None and len(heads) == len(teacher_heads):
+            self.teacher_stages = list(range(len(heads)))
+        else:
+            stage = 'first' if stage is None else _checked_stage(stage, len(teacher_heads))
+            self.teacher_stages = [stage] * len(heads)
+        self.stages = [
+            StageCalls(extractor, each)
+            for extractor, each in zip(_listed(self.head.bbox_roi_extractor), heads, strict=True)
+        ]
+        self._images_checked = False
         super().__init__(student, teacher)
 
     @classmethod
@@ -48,54 +71,60 @@ class RoIHeadAdapter(DetectorAdapter):
         """Whether both have RoI heads that classify boxes; kinds that this adapter cannot
         read are refused by name when it is built.
         """
-        return all(_box_heads(model) for model in (student, teacher))
+        return all(box_heads(model) and not is_sparse(model) for model in (student, teacher))
 
     @classmethod
     def count_classes(cls, model: nn.Module) -> dict[str, int]:
         """The classes of the box head, of a cascade those of each stage."""
         return {
             f'{name}.num_classes': head.num_classes
-            for name, head in _box_heads(model).items()
+            for name, head in box_heads(model).items()
             if isinstance(getattr(head, 'num_classes', None), int)
         }
 
     @staticmethod
-    def classify(model: nn.Module, features: Sequence[Tensor], rois: Tensor) -> Tensor:
+    def classify(
+        model: nn.Module,
+        features: Sequence[Tensor],
+        rois: Tensor,
+        stage: str | int = 'first',
+        context: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
         """What the box head of a two-stage detector says of boxes.
 
         Args:
             model: the detector.
             features: the levels of its neck, each (B, C, H, W).
             rois: (N, 5), image index and x1, y1, x2, y2 in pixels of the input.
+            stage: of a cascade: ``'first'``, a number from 0, or ``'mean'``, the mean of all
+                stages' logits.
+            context: what :func:`context_of` makes of the features, where there is more to
+                ask than this; None: made here.
 
         Returns:
             (N, C + 1) logits; background is C.
         """
-        return model.roi_head._bbox_forward(features, rois)['cls_score']
+        head = model.roi_head
+        if not isinstance(head.bbox_head, nn.ModuleList):
+            return head._bbox_forward(features, rois)['cls_score']
+        context = context_of(model, features) if context is None else context
+        stages = [0 if stage == 'first' else stage]
+        if stage == 'mean':
+            stages = range(len(head.bbox_head))
+        logits = [
+            head._bbox_forward(each, features, rois, **context)['cls_score'] for each in stages
+        ]
+        return logits[0] if len(logits) == 1 else torch.stack(logits).mean(0)
 
     def attach(self) -> list[RemovableHandle]:
-        """Register the hooks on the student's RoI extractor and classification loss."""
-
-        def see_rois(feats: Any, rois: Tensor, *_: Any, **__: Any) -> None:
-            self._rois = rois
-
-        def see_logits(*args: Any, **kwargs: Any) -> None:
-            if torch.is_grad_enabled() == self._with_graph:
-                call = _read_loss_call(self._rois, *args, **kwargs)
-                if call is not None:
-                    self._calls.append(call)
-
-        return [
-            self.watch(self.head.bbox_roi_extractor, see_rois),
-            self.watch(self.head.bbox_head.loss_cls, see_logits),
-        ]
+        """Register the hooks on the student's RoI extractors and classification losses."""
+        return [handle for stage in self.stages for handle in stage.attach()]
 
     def reset(self) -> None:
         """Forget the last batch."""
         super().reset()
-        self._rois = None
-        self._calls: list[_LossCall] = []
-        self._with_graph = torch.is_grad_enabled()
+        for stage in self.stages:
+            stage.clear()
 
     def batch(self, inputs: Tensor, data_samples: Sequence) -> LogitBatch:
         """Run the teacher's head on the student's RoIs.
@@ -105,100 +134,189 @@ class RoIHeadAdapter(DetectorAdapter):
             data_samples: B samples with ``gt_instances``.
 
         Returns:
-            N = all sampled RoIs and C + 1 columns; background is C.
+            N = all sampled RoIs, stage by stage, and C + 1 columns; background is C.
 
         Raises:
-            ValueError: the head did not call its ``loss_cls`` once, on a row per RoI.
+            ValueError: a stage did not call its ``loss_cls`` once, on a row per RoI, or its
+                RoIs are of other images than these.
         """
-        if not self._calls and self._rois is not None and len(self._rois) == 0:
-            call = _no_rois(inputs, self.num_classes + 1)
-            teacher_logits = call.logits.detach()
-        else:
-            call = self._training_call()
-            teacher_logits = self._teacher_logits(call.rois)
+        calls = self._training_calls(inputs)
+        rois = [self._on_images(each.rois, len(inputs)) for each in calls]
+        logits = [each.logits for each in calls]
+        weights = [each.weight for each in calls]
+        if len(calls) > 1:
+            shares = stage_weights(self.head)
+            weights = [weight * share for weight, share in zip(weights, shares, strict=True)]
         batch = LogitBatch(
-            student=call.logits,
-            teacher=teacher_logits,
-            labels=call.labels,
-            weight=call.weight,
+            student=_joined(logits),
+            teacher=_joined(self._teacher_logits(rois, len(inputs))),
+            labels=_joined([each.labels for each in calls]),
+            weight=_joined(weights),
             activation=self.activation,
             background=self.num_classes,
-            find_ground_truth=lambda: _are_ground_truth(call.rois, data_samples),
+            sources=logits if len(calls) > 1 else (),
+            find_ground_truth=lambda: _are_ground_truth(_joined(rois), data_samples),
         )
         self.reset()
         return batch
 
-    def _teacher_logits(self, rois: Tensor) -> Tensor:
+    def _teacher_logits(self, rois: Sequence[Tensor], num_images: int) -> list[Tensor]:
+        """(N, C + 1) for the RoIs of each stage."""
+        if not any(map(len, rois)):
+            return [each.new_zeros(0, self.num_classes + 1) for each in rois]
         features = self.teacher_features()
+        if len(features[0]) != num_images:
+            raise ValueError(
+                f'the teacher, a {type(self.teacher.model).__name__}, makes features of '
+                f'{len(features[0])} images from {num_images}; RoIHeadAdapter expects those of '
+                'one branch: give a TridentNet test_branch_idx=1'
+            )
         if self.teacher.dtype is not None:  # mmcv's RoIAlign has no bfloat16, on the CPU no float16
             features = tuple(level.float() for level in features)
-        with torch.no_grad(), self.teacher.precision(rois.device):
-            return self.classify(self.teacher.model, features, rois)
+        model = self.teacher.model
+        with torch.no_grad(), self.teacher.precision(rois[0].device):
+            context = context_of(model, features)
+            logits = [
+                self.classify(model, features, each, stage, context)
+                for each, stage in zip(rois, self.teacher_stages, strict=True)
+            ]
+            return [self.teacher.class_map.columns(each, self.activation) for each in logits]
 
-    def _training_call(self) -> '_LossCall':
-        """The one call of ``loss_cls`` that trains the student."""
-        head, loss_cls = type(self.head).__name__, type(self.head.bbox_head.loss_cls).__name__
-        if len(self._calls) != 1:
+    def _training_calls(self, inputs: Tensor) -> list['_TrainingCall']:
+        """For each stage the one call of ``loss_cls`` that trains the student."""
+        found = []
+        ended = False  # a cascade stops at the first stage without RoIs
+        for stage in self.stages:
+            ended = ended or (not stage and stage.rois is not None and len(stage.rois) == 0)
+            if ended and not stage:
+                found.append(_no_rois(inputs, self.num_classes + 1))
+            else:
+                found.append(self._training_call(stage))
+        return found
+
+    def _training_call(self, stage: 'StageCalls') -> '_TrainingCall':
+        head, loss_cls = type(self.head).__name__, type(stage.modules[0]).__name__
+        if len(stage) != 1:
             raise ValueError(
-                f'{head} called its {loss_cls} {len(self._calls)} times, reduced and with '
+                f'{head} called its {loss_cls} {len(stage)} times, reduced and with '
                 'gradients, in one forward; RoIHeadAdapter expects one such call, on the logits '
                 'of the sampled RoIs, and cannot tell what to distil'
             )
-        (call,) = self._calls
-        num_rois = 0 if call.rois is None else len(call.rois)
-        if num_rois != len(call.logits):
+        (call,), (rois,) = stage, stage.rois_of_calls
+        num_rois = 0 if rois is None else len(rois)
+        if num_rois != len(call.scores):
             raise ValueError(
-                f'{head} classified {len(call.logits)} rows from {num_rois} RoIs; '
+                f'{head} classified {len(call.scores)} rows from {num_rois} RoIs; '
                 'RoIHeadAdapter expects one row per RoI'
             )
-        return call
+        weight = call.scores.new_ones(num_rois) if call.weight is None else call.weight
+        return _TrainingCall(rois, call.scores, call.target, weight)
+
+    def _on_images(self, rois: Tensor, num_images: int) -> Tensor:
+        """The RoIs on the images themselves; TridentNet has each image once a branch."""
+        num_branches = getattr(self.head, 'num_branch', 1)
+        if not self._images_checked and len(rois):  # once: the host waits for the device
+            last = int(rois[:, 0].max())
+            if last >= num_images * num_branches:
+                raise ValueError(
+                    f'{type(self.head).__name__} has a RoI on image {last} of a batch of '
+                    f'{num_images}, counted from 0; RoIHeadAdapter expects RoIs on these images, '
+                    'or num_branch of the head times as many, branch by branch'
+                )
+            self._images_checked = True
+        if num_branches == 1:
+            return rois
+        return torch.cat([rois[:, :1] % num_images, rois[:, 1:]], dim=1)
 
 
-@dataclass
-class _LossCall:
-    """A call of the student's ``loss_cls`` that trains it.
+class StageCalls(LossCalls):
+    """What one stage of an RoI head gave to its ``loss_cls``, and from which RoIs.
 
     Attributes:
-        rois: (N, 5), image index and x1, y1, x2, y2; what was last extracted before the call,
-            or None.
+        rois: (N, 5), image index and x1, y1, x2, y2, last extracted; None: none were.
+        rois_of_calls: those last extracted before each call.
+
+    Args:
+        extractor: the stage's ``bbox_roi_extractor``, which may serve its mask head too.
+        bbox_head: the stage's box head.
+    """
+
+    def __init__(self, extractor: nn.Module, bbox_head: nn.Module) -> None:
+        super().__init__(bbox_head.loss_cls)
+        self.extractor = extractor
+
+    def attach(self) -> list[RemovableHandle]:
+        """Register the hooks on extractor and loss."""
+
+        def see(feats: Any, rois: Tensor, *_: Any, **__: Any) -> None:
+            self.rois = rois
+
+        return [Adapter.watch(self.extractor, see), *super().attach()]
+
+    def append(self, call: LossCall) -> None:
+        """Keep a call and the RoIs of this moment."""
+        super().append(call)
+        self.rois_of_calls.append(self.rois)
+
+    def clear(self) -> None:
+        """Forget calls and RoIs; called before each forward."""
+        super().clear()
+        self.rois: Tensor | None = None
+        self.rois_of_calls: list[Tensor | None] = []
+
+
+@dataclass(frozen=True, eq=False)
+class _TrainingCall:
+    """The call of a stage's ``loss_cls`` that trains it.
+
+    Attributes:
+        rois: (N, 5), image index and x1, y1, x2, y2.
         logits: (N, C + 1), with the student's graph.
         labels: (N,) in [0, C]; C is background.
         weight: (N,) of the head's own loss.
     """
 
-    rois: Tensor | None
+    rois: Tensor
     logits: Tensor
     labels: Tensor
     weight: Tensor
 
 
-def _no_rois(inputs: Tensor, num_columns: int) -> _LossCall:
-    """What a head that was given no RoIs would have been trained on."""
+def _no_rois(inputs: Tensor, num_columns: int) -> _TrainingCall:
+    """What a stage that was given no RoIs would have been trained on."""
     logits = inputs.new_zeros(0, num_columns).requires_grad_()
     labels = torch.zeros(0, dtype=torch.int64, device=inputs.device)
-    return _LossCall(inputs.new_zeros(0, 5), logits, labels, inputs.new_zeros(0))
+    return _TrainingCall(inputs.new_zeros(0, 5), logits, labels, inputs.new_zeros(0))
 
 
-def _read_loss_call(
-    rois: Tensor | None,
-    cls_score: Tensor,
-    label: Tensor,
-    weight: Tensor | None = None,
-    avg_factor: Any = None,
-    reduction_override: str | None = None,
-    *_: Any,
-    **__: Any,
-) -> _LossCall | None:
-    """What was given to one of MMDetection's classification losses; None where its values of
-    single rows were asked for, by which samplers choose.
+def stage_weights(head: nn.Module) -> list[float]:
+    """By what the rows of each stage of a cascade are weighted.
+
+    Its ``stage_loss_weights`` times the number of stages that count at all. A term divides by the
+    rows of all stages, of which each has about as many: its loss is then the sum over the
+    stages of weight times mean, as the head's own is, and teacher and labels pull at each
+    stage in the same proportion as in a head of one stage.
     """
-    if reduction_override == 'none':
-        return None
-    weight = cls_score.new_ones(len(cls_score)) if weight is None else weight
-    return _LossCall(rois, cls_score, label, weight)
+    weights = list(head.stage_loss_weights)[: len(head.bbox_head)]
+    return [weight * sum(each > 0 for each in weights) for weight in weights]
 
 
-def _box_heads(model: nn.Module) -> dict[str, nn.Module]:
+def context_of(model: nn.Module, features: Sequence[Tensor]) -> dict[str, Tensor]:
+    """What the box heads of HTC and SCNet add to the features of RoIs; of others, nothing.
+
+    Args:
+        model: the detector.
+        features: the levels of its neck.
+    """
+    parts = {name: getattr(model.roi_head, f'{name}_head', None) for name in ('semantic', 'glbctx')}
+    return {
+        f'{name}_feat': part(features)[1].to(features[0].dtype)
+        for name, part in parts.items()
+        if part is not None
+    }
+
+
+def box_heads(model: nn.Module) -> dict[str, nn.Module]:
     """The box heads of a two-stage detector by their names; a cascade has several."""
     head = getattr(getattr(model, 'roi_head', None), 'bbox_head', None)
     if isinstance(head, nn.ModuleList):
@@ -206,29 +324,66 @@ def _box_heads(model: nn.Module) -> dict[str, nn.Module]:
     return {} if head is None else {'roi_head.bbox_head': head}
 
 
+def is_sparse(model: nn.Module) -> bool:
+    """Whether it is Sparse R-CNN or QueryInst: its RoIs are queries, matched to objects."""
+    if not box_heads(model):
+        return False
+    from mmdet.models.roi_heads import SparseRoIHead  # a detector is met, so that it is loaded
+
+    return isinstance(model.roi_head, SparseRoIHead)
+
+
 def _checked_head(model: nn.Module, who: str) -> Any:
     """The RoI head of ``model``, if this adapter can read it."""
     from mmdet.models import roi_heads  # a detector is met, so that it is loaded
 
-    # They sample, weight or repeat RoIs in ways of their own.
-    kinds = (roi_heads.PISARoIHead, roi_heads.MultiInstanceRoIHead, roi_heads.TridentRoIHead)
     head = getattr(model, 'roi_head', None)
-    if not isinstance(head, roi_heads.StandardRoIHead) or isinstance(head, kinds):
-        refused = ', '.join(kind.__name__ for kind in kinds)
+    described = f'the {who} is a {type(model).__name__} with {type(head).__name__}'
+    if isinstance(head, roi_heads.MultiInstanceRoIHead):
         raise ValueError(
-            f'the {who} is a {type(model).__name__} with {type(head).__name__}; RoIHeadAdapter '
-            f'reads StandardRoIHead (Faster R-CNN, Mask R-CNN) and its kin, but neither cascades '
-            f'nor {refused}'
+            f'{described}, which gives each RoI two logits and two labels that change places; '
+            'RoIHeadAdapter expects one of each. A term of features (PKDLoss, CWDLoss, FitNetLoss) '
+            'serves instead'
         )
-    loss_cls = head.bbox_head.loss_cls
-    sigmoid = getattr(loss_cls, 'use_sigmoid', False)
-    if sigmoid or getattr(head.bbox_head, 'custom_activation', False):
-        kind = 'a sigmoid per class' if sigmoid else 'an activation of its own'
+    if is_sparse(model):
         raise ValueError(
-            f'the {who} classifies by {type(loss_cls).__name__} with {kind}; RoIHeadAdapter '
-            'expects a softmax over C + 1 classes'
+            f'{described}, whose boxes are queries that learn where to look; RoIHeadAdapter '
+            "expects sampled RoIs. Pairs by object serve instead: adapter='ObjectAdapter'"
         )
+    if not isinstance(head, roi_heads.StandardRoIHead | roi_heads.CascadeRoIHead):
+        raise ValueError(
+            f'{described}; RoIHeadAdapter reads StandardRoIHead (Faster R-CNN, Mask R-CNN), '
+            'CascadeRoIHead (Cascade R-CNN, HTC, SCNet) and their kin'
+        )
+    for bbox_head in box_heads(model).values():
+        loss_cls = bbox_head.loss_cls
+        sigmoid = getattr(loss_cls, 'use_sigmoid', False)
+        if sigmoid or getattr(bbox_head, 'custom_activation', False):
+            kind = 'a sigmoid per class' if sigmoid else 'an activation of its own'
+            raise ValueError(
+                f'the {who} classifies by {type(loss_cls).__name__} with {kind}; RoIHeadAdapter '
+                'expects a softmax over C + 1 classes'
+            )
     return head
+
+
+def _checked_stage(stage: str | int, num_stages: int) -> str | int:
+    """Raise unless a teacher of so many stages has this one."""
+    numbers = range(num_stages)
+    if isinstance(stage, bool | float) or stage not in ('first', 'mean', *numbers):
+        raise ValueError(
+            f'stage must be a stage of the teacher, which has {num_stages}: '
+            f"'first', 'mean' or a whole number below {num_stages}, counted from 0; got {stage!r}"
+        )
+    return stage
+
+
+def _listed(modules: nn.Module) -> list[nn.Module]:
+    return list(modules) if isinstance(modules, nn.ModuleList) else [modules]
+
+
+def _joined(tensors: Sequence[Tensor]) -> Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors))
 
 
 def _are_ground_truth(rois: Tensor, data_samples: Sequence) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import takewhile
 from typing import NamedTuple
 
+import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
@@ -152,6 +153,26 @@ def _fits(name: str, wanted: Collection[str]) -> bool:
     return name in wanted or name.startswith('data_preprocessor.')
 
 
+def _are_second_names(
+    names: Sequence[str], weights: Mapping[str, Tensor], wanted: Collection[str]
+) -> bool:
+    """Whether all these weights are there under names of the model too, in another of its modules.
+
+    While it trains, MMDetection gives such names to parts of DDQ's head.
+    """
+    ends = [name.split('.', 1)[-1] for name in names]
+    return all(
+        '.' in end
+        and any(
+            other in wanted
+            and other.endswith(f'.{end}')
+            and torch.equal(weights[other], weights[name])
+            for other in weights
+        )
+        for name, end in zip(names, ends, strict=True)
+    )
+
+
 def _common_prefixes(names: Sequence[str]) -> list[str]:
     """What all names begin with, module by module; first of all, nothing."""
     levels = zip(*(name.split('.', _MAX_LEVELS)[:-1] for name in names), strict=False)
@@ -223,11 +244,12 @@ def load_what_fits(model: nn.Module, checkpoint: Mapping, filename: str) -> Comp
     for key in differing:
         del state[key]
     missing, unexpected = model.load_state_dict(state, strict=False)
+    unexpected = [key for key in unexpected if not _fits(key, wanted)]
     return Comparison(
         weights,
         fit.prefix,
         [key for key in missing if key not in differing],
-        [key for key in unexpected if not _fits(key, wanted)],
+        [] if _are_second_names(unexpected, weights, wanted) else unexpected,
         differing,
     )
 

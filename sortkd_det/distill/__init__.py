@@ -1,5 +1,6 @@
 """What a method is, the logits and features it is about, the teacher as a guest of the run."""
 
+from .class_map import ClassMap
 from .config import read_config
 from .feature_batch import FeatureBatch
 from .feature_term import FeatureTerm
@@ -9,6 +10,7 @@ from .teacher import Teacher, load_weights
 from .term import Term
 
 __all__ = [
+    'ClassMap',
     'FeatureBatch',
     'FeatureTerm',
     'LogitBatch',

@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 from sortkd_det.checkpoints import classes_of_checkpoint, fit_weights, load_checkpoint
 from sortkd_det.functional import check_choice
 
+from .class_map import ClassMap
 from .config import read_config
 from .mmdet2_config import is_mmdet2, upgrade_model
 
@@ -51,6 +52,7 @@ class Teacher:
         model: the network; ``eval()``, ``requires_grad`` off.
         classes: the class names it was trained on, or None if its checkpoint
             does not tell.
+        class_map: where the student's classes are among them; the same until the run tells.
 
     Raises:
         TypeError: ``compile`` or ``channels_last`` is neither True nor False.
@@ -82,6 +84,7 @@ class Teacher:
         self.checkpoint = str(checkpoint)
         self.model = _build_model(self.config, config if isinstance(config, str) else 'its config')
         self.classes = load_weights(self.model, self.checkpoint)
+        self.class_map = ClassMap()
         self.model.eval().requires_grad_(False)
         self._compared: nn.Module | None = None  # the preprocessor whose statistics were looked at
         self._same = False

@@ -52,7 +52,8 @@ def try_teacher(teacher: Teacher, runner: Runner, num_images: int) -> None:
                 metric.img_ids = images.ids(index if each_part else None)
         tested = 0
         for data in loader:
-            evaluator.process(data_samples=teacher.model.test_step(data), data_batch=data)
+            found = teacher.class_map.relabel(teacher.model.test_step(data))
+            evaluator.process(data_samples=found, data_batch=data)
             tested += len(data['inputs'])
         total = torch.tensor(tested)
         all_reduce(total, op='sum')

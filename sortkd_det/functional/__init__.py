@@ -30,6 +30,7 @@ from .relations import gram_distance, kendall_tau, nan_quantile, pearson_correla
 from .sort import Sort, sort_classes, sort_logits
 from .standardize import standardize_logits
 from .swap import swap_logits
+from .translate import translate
 
 __all__ = [
     'ACTIVATIONS',
@@ -66,4 +67,5 @@ __all__ = [
     'swap_logits',
     'transformed_bernoulli',
     'transformed_kd',
+    'translate',
 ]

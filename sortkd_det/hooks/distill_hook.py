@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from sortkd_det.adapters import build_adapter
 from sortkd_det.checkpoints import restore_history
-from sortkd_det.distill import LogitBatch, Method, Teacher
-from sortkd_det.distill.class_names import check_same_classes, classes_of_dataset
+from sortkd_det.distill import ClassMap, LogitBatch, Method, Teacher
+from sortkd_det.distill.class_names import classes_of_dataset
 from sortkd_det.distill.learned_parameters import LearnedParameters
 from sortkd_det.distill.teacher import read_teacher_config
 from sortkd_det.distill.teacher_trial import try_teacher
@@ -23,7 +23,11 @@ from sortkd_det.registry import HOOKS
 from .parts_of_run import student_of
 from .plain_checkpoint_hook import make_plain
 
-_TEACHER_ARGUMENTS = ('config', 'checkpoint', 'cfg_options', 'dtype', 'compile', 'channels_last')
+_MAP_ARGUMENTS = ('class_map', 'unmapped')
+_TEACHER_ARGUMENTS = (
+    *('config', 'checkpoint', 'cfg_options', 'dtype', 'compile', 'channels_last'),
+    *_MAP_ARGUMENTS,
+)
 
 
 @dataclass
@@ -52,7 +56,9 @@ class DistillHook(Hook):
 
     Args:
         teacher: arguments of :class:`Teacher`: config, checkpoint, cfg_options, dtype,
-            compile, channels_last.
+            compile, channels_last; and, where its classes are not the student's, what
+            :class:`ClassMap` takes as ``renamed`` and ``unmapped``: class_map, a dict of the
+            teacher's names and the student's, and unmapped, ``'error'`` or ``'ignore'``.
         method: the terms, in a list: arguments of :class:`Term` or :class:`FeatureTerm`.
         student_weight: multiplies the student's own losses; ≥ 0.
         check_teacher: before training, test the teacher on this many images of
@@ -97,6 +103,9 @@ class DistillHook(Hook):
         if adapter is not None and not (isinstance(adapter, Mapping) and 'type' in adapter):
             raise TypeError(f"adapter must be dict(type='RoIHeadAdapter', …), got {adapter!r}")
         self.teacher_config = dict(teacher)
+        self.class_map_config = {
+            name: self.teacher_config.pop(name) for name in _MAP_ARGUMENTS if name in teacher
+        }
         self.adapter_config = adapter
         self.method = Method(method, student_weight)
         self.check_teacher = check_teacher
@@ -142,14 +151,7 @@ class DistillHook(Hook):
         self._check_schedule(runner)
         teacher = Teacher(**self.teacher_config)
         runner.logger.info(f'teacher: {type(teacher.model).__name__} from {teacher.checkpoint}')
-        try:
-            _check_classes(teacher, runner)
-            is_testable = True
-        except ValueError as error:
-            if self.method.reads_logits:
-                raise
-            runner.logger.warning(f'{error}. Its features teach all the same; it is not tested')
-            is_testable = False
+        is_testable = self._classes_fit(teacher, runner)
         self._teacher_checksum = teacher.checksum()
         self.adapter = build_adapter(self.adapter_config, student, teacher, self.method.needs)
         if self.method.reads_logits:
@@ -160,6 +162,36 @@ class DistillHook(Hook):
         self._handles = [*self.adapter.attach(), *self._join(student)]
         if 'features' in self.method.needs:
             self._handles += self.adapter.attach_features()
+
+    def _classes_fit(self, teacher: Teacher, runner: Runner) -> bool:
+        """Whether the data set's classes are among the teacher's: logits need it, features do not.
+
+        Raises:
+            ValueError: they are not, and a term reads logits.
+        """
+        try:
+            self._map_classes(teacher, runner)
+        except ValueError as error:
+            if self.method.reads_logits:
+                raise
+            runner.logger.warning(f'{error}. Its features teach all the same; it is not tested')
+            return False
+        return True
+
+    def _map_classes(self, teacher: Teacher, runner: Runner) -> None:
+        """Find the classes of the data set among those of the teacher, or raise."""
+        own = classes_of_dataset(runner.train_dataloader.dataset)
+        if own is None or teacher.classes is None:
+            runner.logger.warning(
+                'the checkpoint of the teacher names no classes: only their number is checked'
+            )
+        teacher.class_map = ClassMap(
+            own,
+            teacher.classes,
+            self.class_map_config.get('class_map'),
+            self.class_map_config.get('unmapped', 'error'),
+        )
+        teacher.class_map.tell()
 
     def _check_schedule(self, runner: Runner) -> None:
         """Raise if the run is over before any term begins."""
@@ -220,6 +252,7 @@ class DistillHook(Hook):
         batch = None
         if self.method.reads_logits:
             batch = self.adapter.batch(inputs, data_samples)
+            batch = self.adapter.teacher.class_map.mask(batch)
             self._check_batch(batch)
         self.adapter.reset()
         distill_losses = self.method(batch, self.now, features)
@@ -286,14 +319,3 @@ def _forward_arguments(
 ) -> tuple[Any, Any, str]:
     """The arguments of every MMEngine model's forward, by position or name."""
     return inputs, data_samples, mode
-
-
-def _check_classes(teacher: Teacher, runner: Runner) -> None:
-    """Raise unless teacher and data set name the same classes in the same order."""
-    own = classes_of_dataset(runner.train_dataloader.dataset)
-    if own is None or teacher.classes is None:
-        runner.logger.warning(
-            'the checkpoint of the teacher names no classes: only their number is checked'
-        )
-        return
-    check_same_classes(list(own), list(teacher.classes))

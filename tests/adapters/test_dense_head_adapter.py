@@ -13,6 +13,7 @@ from thin_detectors import (
     DENSE,
     build,
     forward,
+    guest_of,
     prepared,
     rows_of,
     student_of,
@@ -32,13 +33,6 @@ def dense_adapter(name, negatives='none', student=None, teacher=None):
     assert find_adapter(student, teacher.model) is DenseHeadAdapter
     config = {'type': 'DenseHeadAdapter', 'negatives': negatives}
     return build_adapter(config, student, teacher)
-
-
-def guest_of(model, name):
-    """A teacher whose model is ``model``."""
-    guest = copy.copy(teacher_of(name))
-    guest.model, guest._compared = model, None
-    return guest
 
 
 def table(scores, labels, weight):

@@ -15,14 +15,22 @@ from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.logging import MessageHub
 from mmengine.registry import MODELS, DefaultScope
-from mmengine.structures import InstanceData
+from mmengine.structures import InstanceData, PixelData
 
 import sortkd_det.detection  # noqa: F401
 from sortkd_det.adapters import Adapter
 from sortkd_det.distill import LogitBatch, Teacher
 
 NUM_CLASSES = 3
-_CHANNELS = ('in_channels', 'out_channels', 'feat_channels', 'point_feat_channels')
+_CHANNELS = (
+    *('in_channels', 'out_channels', 'feat_channels', 'point_feat_channels'),
+    *('conv_out_channels', 'fc_out_channels', 'fc_channels', 'out_conv_channels'),  # of RoI heads
+    *('cls_in_channels', 'cls_out_channels', 'reg_in_channels', 'reg_cls_out_channels'),  # of SABL
+    *('reg_offset_out_channels', 'inner_channels', 'proposal_feature_channel'),
+    *('feedforward_channels', 'hidden_channels'),
+)
+_PROPOSALS = ('num', 'nms_pre', 'max_per_img', 'num_proposals')
+_NUMBERS = {'num_groups': 4, 'stacked_convs': 1, 'num_queries': 20, 'num_dn_queries': 10}
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,7 @@ class Family:
         masks: whether it is trained on masks.
         epoch: in which epoch it is asked, counted from 0; TOOD changes its loss at 4.
         one_size: MMDetection's own loss needs images of one size.
+        semantic: the stride of the map of classes that it is trained on, too; 0: on none.
     """
 
     config: str
@@ -42,6 +51,7 @@ class Family:
     masks: bool = False
     epoch: int = 0
     one_size: bool = False
+    semantic: int = 0
 
 
 _CSP = {
@@ -100,9 +110,60 @@ DENSE = {
         },
     ),
 }
-FAMILIES = {**DENSE}
+ROI = {
+    'Faster R-CNN': Family('faster_rcnn/faster-rcnn_r50_fpn_1x_coco'),
+    'OHEM': Family('faster_rcnn/faster-rcnn_r50_fpn_ohem_1x_coco'),
+    'Libra R-CNN': Family('libra_rcnn/libra-faster-rcnn_r50_fpn_1x_coco'),
+    'Dynamic R-CNN': Family('dynamic_rcnn/dynamic-rcnn_r50_fpn_1x_coco'),
+    'Double-Head R-CNN': Family('double_heads/dh-faster-rcnn_r50_fpn_1x_coco'),
+    'SABL': Family('sabl/sabl-faster-rcnn_r50_fpn_1x_coco'),
+    'PISA': Family('pisa/faster-rcnn_r50_fpn_pisa_1x_coco'),
+    'TridentNet': Family(
+        'tridentnet/tridentnet_r50-caffe_1x_coco',
+        {
+            'backbone.base_channels': 8,
+            'rpn_head.in_channels': 128,
+            'roi_head.shared_head': None,
+            'roi_head.bbox_roi_extractor.out_channels': 128,
+            'roi_head.bbox_roi_extractor.roi_layer.output_size': 7,
+            'roi_head.bbox_head.in_channels': 128,
+            'train_cfg.rcnn.sampler.add_gt_as_proposals': True,
+        },
+    ),
+    'Mask R-CNN': Family('mask_rcnn/mask-rcnn_r50_fpn_1x_coco', masks=True),
+    'Grid R-CNN': Family(
+        'grid_rcnn/grid-rcnn_r50_fpn_gn-head_2x_coco',
+        {'roi_head.grid_head.norm_cfg.num_groups': 9, 'roi_head.grid_head.point_feat_channels': 4},
+    ),
+    'Mask Scoring R-CNN': Family('ms_rcnn/ms-rcnn_r50-caffe_fpn_1x_coco', masks=True),
+    'Panoptic FPN': Family('panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco', masks=True, semantic=1),
+    'Cascade R-CNN': Family('cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco'),
+    'Cascade Mask R-CNN': Family('cascade_rcnn/cascade-mask-rcnn_r50_fpn_1x_coco', masks=True),
+    'SABL Cascade': Family('sabl/sabl-cascade-rcnn_r50_fpn_1x_coco'),
+    'HTC': Family('htc/htc_r50_fpn_1x_coco', masks=True, semantic=8, one_size=True),
+    'HTC without semantic': Family('htc/htc-without-semantic_r50_fpn_1x_coco', masks=True),
+    'SCNet': Family('scnet/scnet_r50_fpn_1x_coco', masks=True, semantic=8, one_size=True),
+    'Sparse R-CNN': Family('sparse_rcnn/sparse-rcnn_r50_fpn_1x_coco'),
+    'QueryInst': Family('queryinst/queryinst_r50_fpn_1x_coco', masks=True),
+}
+_WIDE = {'neck.out_channels': 256}  # some encode places in 256 numbers, whatever is configured
+QUERY = {
+    'DETR': Family('detr/detr_r50_8xb2-150e_coco', _WIDE),
+    'Conditional DETR': Family('conditional_detr/conditional-detr_r50_8xb2-50e_coco', _WIDE),
+    'DAB-DETR': Family('dab_detr/dab-detr_r50_8xb2-50e_coco', _WIDE),
+    'Deformable DETR': Family('deformable_detr/deformable-detr_r50_16xb2-50e_coco', _WIDE),
+    'Deformable DETR, two stages': Family(
+        'deformable_detr/deformable-detr-refine-twostage_r50_16xb2-50e_coco', _WIDE
+    ),
+    'DINO': Family('dino/dino-4scale_r50_8xb2-12e_coco', _WIDE),
+    'DDQ': Family('ddq/ddq-detr-4scale_r50_8xb2-12e_coco', _WIDE),
+}
+FAMILIES = {**DENSE, **ROI, **QUERY}
 # One of each way to hand over rows and labels, for tests that take their time.
-EXEMPLARS = {'RetinaNet', 'PISA-RetinaNet', 'AutoAssign', 'GFL', 'YOLOX', 'SSD'}
+EXEMPLARS = {
+    *('RetinaNet', 'PISA-RetinaNet', 'AutoAssign', 'GFL', 'YOLOX', 'SSD', 'DETR', 'DINO'),
+    *('Faster R-CNN', 'Cascade R-CNN', 'Sparse R-CNN'),
+}
 
 
 def rows_of(names: Iterable[str], quick: Container[str] | None = None) -> list:
@@ -141,12 +202,14 @@ def _thin(node: Any, num_classes: int) -> None:
             node[key] = num_classes
         elif value == 'SyncBN':
             node[key] = 'BN'  # which runs on the CPU in several processes, too
-        elif key == 'num_groups':
-            node[key] = 4
-        elif key == 'stacked_convs':
-            node[key] = 1
-        elif key in _CHANNELS and value == [256, 512, 1024, 2048]:
-            node[key] = [8, 16, 32, 64]
+        elif key in _NUMBERS and value is not None:
+            node[key] = _NUMBERS[key]
+        elif key in _PROPOSALS and isinstance(value, int) and value >= 64:
+            node[key] = 24
+        elif key == 'num_layers' and value == 6:
+            node[key] = 2
+        elif key in _CHANNELS and isinstance(value, list) and value[-1] == 2048:
+            node[key] = [each // 32 for each in value]
         elif key in _CHANNELS and isinstance(value, int) and value >= 64:
             node[key] = 64 if value == 2048 else 16
         elif isinstance(value, dict | list | tuple):
@@ -159,6 +222,15 @@ def build(family: Family, seed: int, num_classes: int = NUM_CLASSES) -> torch.nn
         torch.manual_seed(seed)
         model = MODELS.build(thin(family, num_classes).model)
         model.init_weights()
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0  # one forward is as another
+            if isinstance(module, torch.nn.MultiheadAttention):
+                module.dropout = 0.0
+            if type(module).__name__ == 'TridentConv':  # MMDetection leaves what memory held
+                torch.nn.init.normal_(module.weight, std=0.01)
+            if type(module).__name__ == 'DIIHead':  # or its boxes leave the image within six stages
+                torch.nn.init.normal_(module.fc_reg.weight, std=0.1)
     return model
 
 
@@ -179,6 +251,13 @@ def teacher_of(name: str) -> Teacher:
         path = Path(folder) / 'teacher.pth'
         torch.save({'state_dict': build(FAMILIES[name], seed=1).state_dict()}, path)
         return Teacher(thin(FAMILIES[name]), str(path))
+
+
+def guest_of(model: torch.nn.Module, name: str) -> Teacher:
+    """A teacher of the family whose model is ``model``."""
+    guest = copy.copy(teacher_of(name))
+    guest.model, guest._compared = model, None
+    return guest
 
 
 def forward(adapter: Adapter, inputs: Any, data_samples: Any) -> tuple[LogitBatch, dict]:
@@ -204,7 +283,8 @@ def total(losses: dict[str, Any]) -> torch.Tensor:
 def prepared(student: torch.nn.Module, name: str, **options: Any) -> tuple[Any, list]:
     """:func:`images` as the family's student sees them, in the family's epoch."""
     MessageHub.get_current_instance().update_info('epoch', FAMILIES[name].epoch)
-    data = images(masks=FAMILIES[name].masks, **options)
+    family = FAMILIES[name]
+    data = images(masks=family.masks, semantic=family.semantic, **options)
     data = student.data_preprocessor(data, training=True)
     return data['inputs'], data['data_samples']
 
@@ -213,6 +293,7 @@ def images(
     sizes: Sequence[tuple[int, int]] = ((64, 64), (64, 64)),
     objects: Sequence[int] = (2, 1),
     masks: bool = False,
+    semantic: int = 0,
     seed: int = 0,
 ) -> dict[str, list]:
     """Noisy images with coloured boxes of 20 to 40 pixels, as a data loader hands them over.
@@ -221,6 +302,7 @@ def images(
         sizes: (height, width) of each.
         objects: how many boxes each has.
         masks: whether the boxes have masks, which fill them.
+        semantic: the stride of a map of classes; 0: there is none.
         seed: of all that is random.
     """
     from mmdet.structures import DetDataSample
@@ -252,6 +334,9 @@ def images(
             }
         )
         sample.gt_instances = InstanceData(bboxes=HorizontalBoxes(boxes), labels=labels)
+        if semantic:
+            shape = (1, height // semantic, width // semantic)
+            sample.gt_sem_seg = PixelData(sem_seg=torch.zeros(shape, dtype=torch.int64))
         sample.ignored_instances = InstanceData(
             bboxes=HorizontalBoxes(torch.zeros(0, 4)), labels=torch.zeros(0, dtype=torch.int64)
         )

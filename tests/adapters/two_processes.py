@@ -17,6 +17,9 @@ from torch import distributed, nn
 from sortkd_det.adapters import build_adapter
 from sortkd_det.distill import Method
 
+# YOLOv3 the last convolution of its backbone, the others parts of their heads for which a process
+# has no objects.
+LEAVE_SOME_UNUSED = {'YOLOv3', 'Grid R-CNN', 'SCNet'}
 #: Families that cannot run here: MMDetection's PAA needs scikit-learn.
 LEFT_OUT = set() if importlib.util.find_spec('sklearn') else {'PAA'}
 
@@ -40,8 +43,9 @@ class Distilled(nn.Module):
 
 
 def compare(name: str, rank: int) -> dict[str, bool]:
-    unused = name == 'YOLOv3'  # the last convolution of its backbone
-    model = nn.parallel.DistributedDataParallel(Distilled(name), find_unused_parameters=unused)
+    model = nn.parallel.DistributedDataParallel(
+        Distilled(name), find_unused_parameters=name in LEAVE_SOME_UNUSED
+    )
     objects = (2, 1) if rank == 0 else (0, 0)
     model(*prepared(model.module.student, name, objects=objects, seed=rank)).backward()
     gradients = [p.grad.flatten() for p in model.parameters() if p.grad is not None]

@@ -168,3 +168,18 @@ def test_another_prefix_is_named_where_some_would_fit_without_it(weights):
 def test_weights_without_names_or_values_are_refused(weights):
     with pytest.raises(ValueError, match=r'x\.pth holds no weights'):
         find_weights({'state_dict': weights}, 'x.pth')
+
+
+@pytest.mark.parametrize('same', [True, False])
+def test_weights_under_a_second_name_are_not_unexpected(same):
+    """MMDetection gives parts of DDQ's head to its decoder too, while it trains."""
+    model = nn.ModuleDict({'head': nn.ModuleDict({'branches': nn.Linear(2, 2)})})
+    weights = model.state_dict()
+    for name in ('weight', 'bias'):
+        weights[f'decoder.branches.{name}'] = weights[f'head.branches.{name}'].clone()
+    if same:
+        fit_weights(model, weights, 'x.pth')
+        return
+    weights['decoder.branches.weight'] += 1
+    with pytest.raises(ValueError, match=r'2 unexpected: decoder\.branches\.weight'):
+        fit_weights(model, weights, 'x.pth')

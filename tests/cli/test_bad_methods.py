@@ -172,10 +172,11 @@ ROWS = [
         + ' '
         + ON_TOY
         + ' model.roi_head.bbox_head.0.num_classes=12 model.roi_head.bbox_head.1.num_classes=12'
-        + ' model.roi_head.bbox_head.2.num_classes=12',
+        + ' model.roi_head.bbox_head.2.num_classes=12'
+        + ' model.roi_head.bbox_head.1.loss_cls.use_sigmoid=True',
         ValueError,
-        ['the student is a CascadeRCNN with CascadeRoIHead;', 'but neither cascades'],
-        id='a cascade',
+        ['the student classifies by CrossEntropyLoss with a sigmoid per class;', 'softmax over C'],
+        id='a cascade of sigmoids',
     ),
     pytest.param(
         'train.py configs/toy/student.py --teacher configs/toy/teacher.py --method sortkdd',

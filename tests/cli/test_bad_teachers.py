@@ -71,13 +71,13 @@ ROWS = [
     pytest.param(
         TAUGHT + ' --teacher-checkpoint {renamed_class}',
         ValueError,
-        "only the teacher has ['Red'], only the student ['red']; expected the same list",
+        "only the teacher has ['Red'], only the student ['red']; expected a teacher that has all",
         id='another name of a class',
     ),
     pytest.param(
         TAUGHT + ' --teacher-checkpoint {fewer_classes}',
         ValueError,
-        "2 and 3; only the teacher has [], only the student ['red']; expected the same",
+        "2 and 3; only the teacher has [], only the student ['red']; expected a teacher",
         id='a class less',
     ),
     pytest.param(

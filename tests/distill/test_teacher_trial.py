@@ -14,6 +14,7 @@ from mmengine.structures import InstanceData
 
 from sortkd_det.cli.config import set_data_root
 from sortkd_det.cli.runner import build_runner
+from sortkd_det.distill import ClassMap
 from sortkd_det.distill.teacher_trial import SomeImages, try_teacher
 
 REPO = Path(__file__).parents[2]
@@ -62,7 +63,8 @@ def trial(tmp_path, toy_data):
             mine.val_evaluator = evaluator(mine.val_evaluator)
         runner = build_runner(mine)
         guesser = Guesser(mine.model.data_preprocessor, share)
-        try_teacher(SimpleNamespace(model=guesser), runner, number)
+        teacher = SimpleNamespace(model=guesser, class_map=ClassMap())
+        try_teacher(teacher, runner, number)
         (log,) = Path(runner.log_dir).glob('*.log')
         return re.search('teacher on .* images of the validation set: .*', log.read_text()).group()
 

@@ -184,7 +184,8 @@ def test_an_adapter_is_chosen_by_its_name(config):
     ('adapter', 'error', 'message'),
     [
         ('ROIAdapter', KeyError, r"unknown adapter 'ROIAdapter'; registered are: .*RoIHeadAdapter"),
-        ({'type': 'RoIHeadAdapter', 'stage': 1}, TypeError, "adapter RoIHeadAdapter: .*'stage'"),
+        ({'type': 'RoIHeadAdapter', 'stage': 1}, ValueError, 'teacher, which has 1: .*; got 1'),
+        ({'type': 'RoIHeadAdapter', 'level': 1}, TypeError, "adapter RoIHeadAdapter: .*'level'"),
         ('ClassifierAdapter', ValueError, 'and the student is a FasterRCNN'),
     ],
 )

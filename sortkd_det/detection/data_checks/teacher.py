@@ -7,7 +7,7 @@ from typing import Any
 from mmengine.config import Config
 
 from sortkd_det.checkpoints import classes_of_checkpoint, load_checkpoint
-from sortkd_det.distill.class_names import check_same_classes
+from sortkd_det.distill import ClassMap
 
 from .datasets import class_names
 from .findings import Report
@@ -40,12 +40,12 @@ def check_teacher(cfg: Config, teacher: Any, report: Report) -> None:
     try:
         classes = classes_of_checkpoint(load_checkpoint(path))
         if own and classes is not None:
-            check_same_classes(own, list(classes))
-    except ValueError as error:
+            ClassMap(own, classes, teacher.get('class_map'), teacher.get('unmapped', 'error'))
+    except (TypeError, ValueError) as error:
         report.add(
             path,
             f'cannot teach this: {error}',
-            'expected the checkpoint of a teacher of the same classes in the same order',
+            'expected the checkpoint of a teacher that has the classes of the data',
             error=type(error),
         )
         return

@@ -1,11 +1,11 @@
-"""Dense detectors in real runs, on generated images."""
+"""Detectors in real runs, on generated images."""
 
 import copy
 
 import pytest
 import torch
 from small_runs import assert_same, ending
-from thin_detectors import DENSE, build, thin
+from thin_detectors import FAMILIES, build, thin
 
 from sortkd_det.checkpoints import newest_checkpoint
 from sortkd_det.hooks import DistillHook
@@ -14,8 +14,10 @@ from sortkd_det.hooks.teacher_audit_hook import count_by_class, summarise
 NUM_CLASSES = 12
 NUM_ITERS = 4
 OTHERS = ['RetinaNet', 'FCOS', 'TOOD', 'AutoAssign', 'YOLOX', 'RTMDet', 'SSD']
+OTHERS += ['PISA', 'SABL Cascade', 'Sparse R-CNN']
 each_quick_or_slow = pytest.mark.parametrize(
-    'name', ['GFL', *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
+    'name',
+    ['GFL', 'Cascade R-CNN', *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)],
 )
 
 
@@ -25,17 +27,17 @@ def run_of(detector, tmp_path):
 
     def make(name, **adapter):
         cfg = copy.deepcopy(detector)
-        config = thin(DENSE[name], NUM_CLASSES)
+        config = thin(FAMILIES[name], NUM_CLASSES)
         cfg.model = config.model
         path = tmp_path / f'{name}.pth'
         classes = cfg.train_dataloader.dataset.metainfo.classes
-        model = build(DENSE[name], 1, NUM_CLASSES)
+        model = build(FAMILIES[name], 1, NUM_CLASSES)
         torch.save(
             {'state_dict': model.state_dict(), 'meta': {'dataset_meta': {'classes': classes}}}, path
         )
         distill = cfg.custom_hooks[0]
         distill.teacher = dict(config=dict(model=config.model), checkpoint=str(path))
-        distill.adapter = dict(type='DenseHeadAdapter', **adapter)
+        distill.adapter = adapter or None
         cfg.custom_hooks[1].update(interval=2, grad_interval=1)
         cfg.train_cfg.update(max_iters=NUM_ITERS, val_interval=NUM_ITERS)
         if name == 'SSD':  # MMDetection 3.3 cannot test it: its head has not the loss_cls asked for
@@ -64,13 +66,13 @@ def test_a_resumed_run_ends_as_the_other(name, run_of, start, tmp_path):
     assert_same(ending(whole), ending(resumed))
 
     checkpoint = torch.load(newest_checkpoint(whole.work_dir), weights_only=True)
-    build(DENSE[name], 2, NUM_CLASSES).load_state_dict(checkpoint['state_dict'], strict=True)
+    build(FAMILIES[name], 2, NUM_CLASSES).load_state_dict(checkpoint['state_dict'], strict=True)
 
 
 @pytest.mark.parametrize('negatives', [pytest.param('none', marks=pytest.mark.slow), 5])
 def test_the_audit_counts_what_was_taught(negatives, run_of, start):
     """Of rows whose label is no column, background's chances; a table with a row for it."""
-    runner = start(run_of('GFL', negatives=negatives))
+    runner = start(run_of('GFL', type='DenseHeadAdapter', negatives=negatives))
     batches, scalars, lines = [], {}, []
     distill_hook(runner).watchers.append(lambda batch: batches.append(batch.logits))
     runner.logger.info = lambda text, *args, **kwargs: lines.append(str(text))

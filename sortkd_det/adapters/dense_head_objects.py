@@ -1,0 +1,196 @@
+"""Dense heads, object by object: the student's positives, and a teacher's best prior of each."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from .dense_head_reader import (
+    DenseHeadReader,
+    DenseRows,
+    SSDHeadReader,
+    all_logits,
+    class_maps,
+    gather,
+    rows_where,
+)
+from .dense_heads import (
+    GIVEN_AN_OBJECT,
+    WITHOUT_LABELS,
+    activation_of_head,
+    check_readable,
+    is_head,
+    priors_of,
+)
+from .loss_calls import LossCalls, as_logits
+from .objects import ObjectRows, Objects, centres
+
+_STRIDES_OF_A_POINT = 8  # the side of a square around it, as wide as ATSS's and GFL's anchors
+
+
+class DenseObjectReader:
+    """The positives of a student's dense head, and which object each is trained to find.
+
+    Args:
+        head: the student's ``bbox_head``.
+
+    Raises:
+        ValueError: a head that cannot be read, or that assigns no labels.
+    """
+
+    def __init__(self, head: nn.Module) -> None:
+        check_readable(head, 'student')
+        if is_head(head, *WITHOUT_LABELS):
+            raise ValueError(
+                f'{type(head).__name__} hands no labels to its losses, so that ObjectAdapter '
+                'cannot tell which of its rows are to find an object; a teacher of the same '
+                'priors serves instead, by DenseHeadAdapter'
+            )
+        self.head = head
+        self.num_classes = head.num_classes
+        self.activation = activation_of_head(head)
+        self.reader = (SSDHeadReader if is_head(head, 'SSDHead') else DenseHeadReader)(head)
+        self.boxes = LossCalls(getattr(head, 'loss_bbox', None))
+
+    def attach(self) -> list[RemovableHandle]:
+        """Register the hooks on the head and its losses."""
+        return [*self.reader.attach(), *self.boxes.attach()]
+
+    def reset(self) -> None:
+        """Forget the last batch."""
+        self.reader.reset()
+        self.boxes.clear()
+
+    def rows(self, objects: Objects, data_samples: Sequence) -> list[ObjectRows]:
+        """The positives of the batch; the object of each by the target box that the head's own
+        loss asks of it, where that is in pixels or strides; else by its prior's overlap.
+
+        Args:
+            objects: those of the batch.
+            data_samples: its samples.
+        """
+        maps = self.reader.maps
+        labels, weight = self.reader.read(data_samples)
+        rows = rows_where(labels != self.num_classes, maps)
+        strides, priors = self._priors(rows)
+        found = self._by_target(objects, rows, labels, strides)
+        labels, weight = (each[rows.image, rows.index] for each in (labels, weight))
+        if found is None:
+            found = objects.by_overlap(priors, labels, rows.image), priors
+        logits = gather(maps, rows, getattr(self.head, 'loss_cls', None))
+        return [ObjectRows(logits, labels, weight, *found, self.reader.sources)]
+
+    def _by_target(
+        self, objects: Objects, rows: DenseRows, labels: Tensor, strides: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        """(N,) objects and (N, 4) predicted boxes in pixels, from what ``loss_bbox`` was given."""
+        shapes = [call.target.shape for call in self.boxes]
+        if sum(shape[0] for shape in shapes) != len(rows.index) or not shapes:
+            return None  # it is given negatives too
+        if any(len(shape) != 2 or shape[1] != 4 for shape in shapes):
+            return None
+        predicted = torch.cat([call.scores.detach() for call in self.boxes])
+        targets = torch.cat([call.target for call in self.boxes])
+        sizes = [(len(level), level[0, :, 0].numel()) for level in self.reader.maps]
+        places = torch.arange(labels.numel(), device=labels.device)
+        labels = labels[rows.image, rows.index]
+        for arrange in self.reader.orders:
+            place = arrange(places, sizes)[rows.image, rows.index]
+            row_of = place.argsort().argsort()  # positives lie as all rows do
+            for scale in (1.0, strides[:, None]):
+                found = objects.by_target(targets[row_of] * scale, labels, rows.image)
+                if found is not None:
+                    return found, predicted[row_of] * scale
+        return None
+
+    def _priors(self, rows: DenseRows) -> tuple[Tensor, Tensor]:
+        """(N,) strides and (N, 4) boxes of the priors of ``rows``."""
+        generator, maps = priors_of(self.head), self.reader.maps
+        grids = generator.grid_priors([each.shape[-2:] for each in maps], device=maps[0].device)
+        priors = torch.cat([grid.flatten(0, -2) for grid in grids])[rows.index]
+        widths = [each[0] if isinstance(each, tuple | list) else each for each in generator.strides]
+        counts = torch.tensor([len(level[0]) for level in rows.levels], device=priors.device)
+        strides = priors.new_tensor(widths).repeat_interleave(counts)
+        if priors.shape[1] == 2:
+            half = strides[:, None] * _STRIDES_OF_A_POINT / 2
+            priors = torch.cat([priors - half, priors + half], 1)
+        return strides, priors
+
+
+class DensePriors:
+    """A frozen dense head, asked for the prior that sees an object best.
+
+    Args:
+        head: the teacher's ``bbox_head``.
+        joint: whether the head's chance of a class is to be multiplied by that of any object,
+            where it tells them apart (YOLOX, YOLOv3, AutoAssign).
+
+    Raises:
+        ValueError: a head that cannot be read.
+    """
+
+    def __init__(self, head: nn.Module, joint: bool) -> None:
+        check_readable(head, 'teacher')
+        self.head = head
+        self.num_classes = head.num_classes
+        self.activation = activation_of_head(head)
+        self.joint = joint and is_head(head, *GIVEN_AN_OBJECT)
+
+    def maps(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """(B, A, C, H, W) logits of each level."""
+        output = self.head(features)
+        maps = [
+            as_logits(level, getattr(self.head, 'loss_cls', None))
+            for level in class_maps(self.head, output)
+        ]
+        if not self.joint:
+            return maps
+        if hasattr(self.head, 'num_attrib'):  # YOLOv3: box, objectness, classes
+            any_object = [
+                level.unflatten(1, (-1, self.head.num_attrib))[:, :, 4:5] for level in output[0]
+            ]
+        else:
+            any_object = [level[:, :, None] for level in output[2]]
+        return [joint_logits(level, other) for level, other in zip(maps, any_object, strict=True)]
+
+    def look(self, maps: Sequence[Tensor], objects: Objects) -> tuple[Tensor, Tensor]:
+        """Of each object the prior with its centre in the object's box (where there is none, the
+        nearest) that gives its class the largest probability.
+
+        Args:
+            maps: of each level (B, A, C, H, W), or C + 1, in the student's classes.
+            objects: the G objects of the batch.
+
+        Returns:
+            Their logits (G, C) or (G, C + 1), and (G,) bool, all true.
+        """
+        grids = priors_of(self.head).grid_priors(
+            [each.shape[-2:] for each in maps], device=maps[0].device
+        )
+        places = centres(torch.cat([grid.flatten(0, -2) for grid in grids]))
+        logits = [maps[0].new_zeros(0, maps[0].shape[2])]
+        for image in range(len(maps[0])):
+            here = objects.images == image
+            boxes = objects.boxes[here][:, None]
+            if len(boxes) == 0:
+                continue
+            score = all_logits([each[image : image + 1] for each in maps], maps, None)
+            chance = score.float()
+            if self.activation == 'softmax':
+                chance = chance.log_softmax(1)
+            chance = chance[:, objects.labels[here]].t()  # (g, P)
+            inside = ((places >= boxes[..., :2]) & (places <= boxes[..., 2:])).all(2)
+            away = torch.cdist(centres(boxes[:, 0]), places)
+            inside |= away == away.amin(1, keepdim=True)
+            logits.append(score[chance.masked_fill(~inside, -torch.inf).argmax(1)])
+        return torch.cat(logits), torch.ones_like(objects.labels, dtype=torch.bool)
+
+
+def joint_logits(given: Tensor, any_object: Tensor) -> Tensor:
+    """Log-odds of σ(given) · σ(any_object): of a class, from those of it given an object and
+    those of any object.
+    """
+    given, any_object = torch.broadcast_tensors(given.float(), any_object.float())
+    both = torch.stack([torch.zeros_like(given), given, any_object])
+    return given + any_object - both.logsumexp(0)

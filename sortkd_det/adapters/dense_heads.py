@@ -1,0 +1,84 @@
+"""What is known of MMDetection's dense heads by their classes."""
+
+from typing import Any
+
+from torch import nn
+
+from .loss_calls import activation_of
+
+#: They hand no labels to their losses.
+WITHOUT_LABELS = ('FreeAnchorRetinaHead', 'AutoAssignHead')
+#: Their logits are of the class given that there is an object, which has a logit of its own.
+GIVEN_AN_OBJECT = ('YOLOXHead', 'YOLOV3Head', 'AutoAssignHead')
+#: Their logits are of words of a text.
+OF_WORDS = ('ATSSVLFusionHead', 'GroundingDINOHead')
+_OTHERS = ('SOLOHead', 'GroundingDINOHead')  # refused by name too, and no dense heads by class
+
+_FEATURES = 'A term of features (PKDLoss, CWDLoss, FitNetLoss) serves instead'
+_HEAT_MAPS = f'it has heat maps of points, and no logits of priors. {_FEATURES}'
+_UNREADABLE = {
+    'CenterNetHead': _HEAT_MAPS,
+    'CenterNetUpdateHead': _HEAT_MAPS,
+    'CornerHead': _HEAT_MAPS,
+    'CentripetalHead': _HEAT_MAPS,
+    'SOLOHead': 'it hands over scores after their sigmoid and NMS, as a teacher, where '
+    f'logits are wanted. {_FEATURES}',
+    **dict.fromkeys(OF_WORDS, f'its logits are of words of a text, no fixed classes. {_FEATURES}'),
+}
+_UNREADABLE_TEACHER = {
+    'GARetinaHead': 'its priors move with the image, and in eval mode it takes one image at a '
+    'time. A RetinaNet or another detector serves as the teacher instead',
+}
+
+
+def is_head(head: nn.Module, *names: str) -> bool:
+    """Whether ``head`` is of one of the classes of MMDetection of these names."""
+    from mmdet.models import dense_heads  # a detector is met, so that it is loaded
+
+    return isinstance(head, tuple(getattr(dense_heads, name) for name in names))
+
+
+def dense_head_of(model: nn.Module) -> Any:
+    """The head of a one-stage detector, or None."""
+    if hasattr(model, 'roi_head') or hasattr(model, 'panoptic_head'):
+        return None
+    head = getattr(model, 'bbox_head', None) or getattr(model, 'mask_head', None)
+    if not isinstance(head, nn.Module):
+        return None
+    from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
+
+    dense = isinstance(head, BaseDenseHead) and not is_head(head, 'RPNHead', 'CascadeRPNHead')
+    return head if dense or is_head(head, *_OTHERS) else None
+
+
+def check_readable(head: nn.Module, who: str) -> None:
+    """Raise if there is no way to read the logits of ``head``."""
+    if head is None:
+        raise ValueError(f'the {who} has no dense head, such as that of RetinaNet, FCOS or YOLOX')
+    known = _UNREADABLE | (_UNREADABLE_TEACHER if who == 'teacher' else {})
+    for name, reason in known.items():
+        if is_head(head, name):
+            raise ValueError(
+                f'the head of the {who}, {type(head).__name__}, cannot be read: {reason}'
+            )
+
+
+def activation_of_head(head: nn.Module) -> str:
+    """What it makes of its logits, ``'softmax'`` or ``'sigmoid'``."""
+    return 'softmax' if is_head(head, 'SSDHead') else activation_of(getattr(head, 'loss_cls', None))
+
+
+def priors_of(head: nn.Module) -> Any:
+    """The generator of its priors, anchors or points.
+
+    Raises:
+        ValueError: it has none.
+    """
+    # VFNet's, which it assigns by; all others'; SABL's and GA-RetinaNet's.
+    for name in ('atss_prior_generator', 'prior_generator', 'square_anchor_generator'):
+        if hasattr(head, name):
+            return getattr(head, name)
+    raise ValueError(
+        f'{type(head).__name__} has no prior_generator, which tells where its '
+        'logits are; expected a dense head as MMDetection has them'
+    )

@@ -1,0 +1,308 @@
+"""Any detector for any other: both are read where they see the annotated objects."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from sortkd_det.distill import LogitBatch, Teacher
+from sortkd_det.functional import check_choice, translate
+from sortkd_det.registry import ADAPTERS
+
+from .dense_head_objects import DenseObjectReader, DensePriors
+from .dense_heads import GIVEN_AN_OBJECT, dense_head_of, is_head
+from .detector_adapter import DetectorAdapter
+from .loss_calls import activation_of, hard_labels
+from .objects import ObjectRows, Objects
+from .query_head import QueryHeadReader, best_queries, see_by_queries
+from .roi_head_adapter import RoIHeadAdapter, StageCalls, box_heads, is_sparse, stage_weights
+from .sparse_roi_head import SparseRoIReader, see_by_stages
+
+
+@ADAPTERS.register_module()
+class ObjectAdapter(DetectorAdapter):
+    """Each row of the student that is to find an object is taught what the teacher sees there.
+
+    It pairs detectors of two families, such as DINO and Faster R-CNN, and two with queries
+    (DETR and its kin, Sparse R-CNN, QueryInst); others it pairs where it is named. The
+    student's rows are its positives: sampled RoIs, priors, or matched queries, of cascades and
+    Sparse R-CNN those of all stages. Their object is told by the target box that the
+    student's own loss asks of them, and where that is no box of the image (RetinaNet, RoI
+    heads), by the largest overlap. The teacher sees an object
+
+    - with an RoI head: at the object's own box, by the mean of its stages;
+    - with a dense head: at the prior with its centre in the box (or the nearest) that gives
+      the object's class the largest probability;
+    - with queries: by that with the largest IoU × probability of the object's class. Objects
+      that none overlaps teach nothing.
+
+    Its logits are translated where one head has a softmax and the other sigmoids
+    (:func:`sortkd_det.functional.translate`).
+
+    Args:
+        student: a detector with an RoI head, a dense head or queries.
+        teacher: likewise.
+        at: where an RoI teacher looks: at the ``'objects'``, or at the student's own ``'rows'``:
+            RoIs, predicted boxes where its loss of boxes shows them, else priors.
+        layers: the ``'last'`` or ``'all'`` layers of the decoder of a student with queries,
+            whose losses are then summed, as its own are; the teacher's layer by layer where
+            both have as many, else its last.
+
+    Raises:
+        ValueError: another ``at`` or ``layers``; heads that cannot be read: the message
+            names them and what would serve; numbers of classes that do not fit, or a model
+            without normalisation.
+    """
+
+    def __init__(
+        self, student: nn.Module, teacher: Teacher, at: str = 'objects', layers: str = 'last'
+    ) -> None:
+        check_choice('at', at, ('objects', 'rows'))
+        check_choice('layers', layers, ('last', 'all'))
+        family = _checked_family(student, 'student')
+        self.looks_by = _checked_family(teacher.model, 'teacher')
+        self.at = at
+        if at == 'rows' and self.looks_by != 'RoI':
+            raise ValueError(
+                f"at is 'rows', and the teacher, a {type(teacher.model).__name__}, cannot be asked "
+                "about given boxes; expected a teacher with an RoI head, or at='objects'"
+            )
+        self.reader = _reader_of(student, family, layers)
+        self.activation = self.reader.activation
+        head = _head_of(teacher.model)
+        if self.looks_by == 'dense':
+            given = is_head(_head_of(student), *GIVEN_AN_OBJECT)
+            self.priors = DensePriors(head, joint=not given)
+            self.seen_as = self.priors.activation
+        else:
+            self.seen_as = activation_of(head.loss_cls)
+        teacher.class_map.check_numbers(self.reader.num_classes, head.num_classes)
+        super().__init__(student, teacher)
+
+    @classmethod
+    def accepts(cls, student: nn.Module, teacher: nn.Module) -> bool:
+        """Whether they are detectors of two families, or have queries; kinds that this adapter
+        cannot read are refused by name when it is built.
+        """
+        families = [_family(model) for model in (student, teacher)]
+        return None not in families and (
+            families[0] != families[1] or families[0] in ('query', 'sparse', 'mask')
+        )
+
+    @classmethod
+    def count_classes(cls, model: nn.Module) -> dict[str, int]:
+        """The classes of a head with queries; words (Grounding DINO) are no fixed number."""
+        if _family(model) != 'query':
+            return {}
+        return {'bbox_head.num_classes': model.bbox_head.num_classes}
+
+    def attach(self) -> list[RemovableHandle]:
+        """Register the hooks on the student's head and its losses."""
+        return self.reader.attach()
+
+    def reset(self) -> None:
+        """Forget the last batch."""
+        super().reset()
+        self.reader.reset()
+
+    def batch(self, inputs: Tensor, data_samples: Sequence) -> LogitBatch:
+        """Read the student's positives, and ask the teacher about their objects.
+
+        Args:
+            inputs: (B, 3, H, W), the student's preprocessed images.
+            data_samples: B samples with ``gt_instances``.
+
+        Returns:
+            N = positives of all stages or layers that are read, in the student's columns.
+
+        Raises:
+            ValueError: the student's losses were called otherwise than its reader knows.
+        """
+        objects = Objects.of(data_samples)
+        parts = self.reader.rows(objects, data_samples)
+        features = self.teacher_features()
+        if len(features[0]) != len(inputs):
+            raise ValueError(
+                f'the teacher, a {type(self.teacher.model).__name__}, makes features of '
+                f'{len(features[0])} images from {len(inputs)}; ObjectAdapter expects those of one '
+                'branch: give a TridentNet test_branch_idx=1'
+            )
+        if self.teacher.dtype is not None:  # mmcv's RoIAlign has no bfloat16, on the CPU no float16
+            features = tuple(level.float() for level in features)
+        with torch.no_grad(), self.teacher.precision(inputs.device):
+            if self.at == 'rows':
+                sights = [
+                    self._at_boxes(features, part.boxes, objects.images[part.objects])
+                    for part in parts
+                ]
+            else:
+                sights = self._of_objects(features, objects, data_samples, len(parts))
+                sights = [
+                    (logits[part.objects], seen[part.objects])
+                    for part, (logits, seen) in zip(parts, sights, strict=True)
+                ]
+            taught, seen = (torch.cat(each) for each in zip(*sights, strict=True))
+            taught = translate(taught, self.seen_as, self.activation)
+        batch = LogitBatch(
+            student=torch.cat([part.logits for part in parts]),
+            teacher=taught,
+            labels=torch.cat([part.labels for part in parts]),
+            weight=torch.cat([part.weight for part in parts]) * seen,
+            activation=self.activation,
+            background=self.reader.num_classes,
+            divisor='positives',
+            sources=[source for part in parts for source in part.source],
+        )
+        self.reset()
+        return batch
+
+    def _of_objects(
+        self, features: Any, objects: Objects, data_samples: Sequence, num_parts: int
+    ) -> list[tuple[Tensor, Tensor]]:
+        """For each part of the student's rows: what the teacher sees of the G objects, (G, C) or
+        (G, C + 1), and (G,) bool: whether it does.
+        """
+        if self.looks_by == 'RoI':
+            return [self._at_boxes(features, objects.boxes, objects.images)] * num_parts
+        columns = self.teacher.class_map.columns
+        if self.looks_by == 'dense':
+            maps = [columns(level, self.seen_as, 2) for level in self.priors.maps(features)]
+            return [self.priors.look(maps, objects)] * num_parts
+        samples = self.teacher_samples(data_samples)
+        see = see_by_stages if self.looks_by == 'sparse' else see_by_queries
+        scores, boxes = see(self.teacher.model, features, samples)
+        if len(scores) != num_parts:
+            scores, boxes = scores[-1:], boxes[-1:]
+        found = [
+            best_queries(columns(score, self.seen_as, 2), box, self.seen_as, objects)
+            for score, box in zip(scores, boxes, strict=True)
+        ]
+        return found if len(found) == num_parts else found * num_parts
+
+    def _at_boxes(self, features: Any, boxes: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+        """What an RoI head says of boxes, (N, C + 1), and (N,) bool, all true."""
+        ends = boxes.float().unflatten(1, (2, 2))  # RoIAlign takes no box whose ends are crossed
+        boxes = torch.cat([ends.amin(1), ends.amax(1)], 1)
+        rois = torch.cat([images[:, None].to(boxes), boxes], 1)
+        logits = RoIHeadAdapter.classify(self.teacher.model, features, rois, 'mean')
+        seen = torch.ones_like(images, dtype=torch.bool)
+        return self.teacher.class_map.columns(logits, self.seen_as), seen
+
+
+class RoIObjectReader:
+    """The positives among a student's sampled RoIs, stage by stage, and their objects.
+
+    Args:
+        student: the two-stage detector.
+    """
+
+    def __init__(self, student: nn.Module) -> None:
+        self.head = student.roi_head
+        heads = list(box_heads(student).values())
+        extractors = self.head.bbox_roi_extractor
+        extractors = extractors if isinstance(extractors, nn.ModuleList) else [extractors]
+        self.num_classes = heads[0].num_classes
+        self.activation = activation_of(heads[0].loss_cls)
+        self.stages = [StageCalls(*each) for each in zip(extractors, heads, strict=True)]
+        self.shares = stage_weights(self.head) if len(heads) > 1 else [1.0]
+
+    def attach(self) -> list[RemovableHandle]:
+        """Register the hooks on extractors and losses."""
+        return [handle for stage in self.stages for handle in stage.attach()]
+
+    def reset(self) -> None:
+        """Forget the last batch."""
+        for stage in self.stages:
+            stage.clear()
+
+    def rows(self, objects: Objects, data_samples: Sequence) -> list[ObjectRows]:
+        """The RoIs of each stage that are to find an object; theirs is what they overlap most.
+
+        Args:
+            objects: those of the batch.
+            data_samples: its samples.
+
+        Raises:
+            ValueError: a stage did not call its ``loss_cls`` once, on a row per RoI.
+        """
+        return [
+            self._stage(stage, share, objects, len(data_samples))
+            for stage, share in zip(self.stages, self.shares, strict=True)
+        ]
+
+    def _stage(
+        self, stage: StageCalls, share: float, objects: Objects, num_images: int
+    ) -> ObjectRows:
+        if not stage:  # it was given no RoIs
+            empty = objects.boxes.new_zeros(0, self.num_classes + 1).requires_grad_()
+            labels = objects.labels[:0]
+            return ObjectRows(empty, labels, empty[:, 0].detach(), labels, objects.boxes[:0], [])
+        rois = stage.rois_of_calls[-1]
+        if len(stage) != 1 or rois is None or len(rois) != len(stage[0].scores):
+            raise ValueError(
+                f'{type(self.head).__name__} called its loss_cls {len(stage)} times; ObjectAdapter '
+                'expects one call for each stage, on a row for each RoI'
+            )
+        (call,) = stage
+        labels = hard_labels(call.target, self.num_classes)
+        rows = (labels != self.num_classes).nonzero().squeeze(1)
+        labels, rois = labels[rows], rois[rows].detach()
+        images = rois[:, 0].long() % num_images  # TridentNet has each image once a branch
+        weight = torch.full_like(rois[:, 0], share)
+        if call.weight is not None:
+            weight = weight * call.weight[rows]
+        found = objects.by_overlap(rois[:, 1:], labels, images)
+        return ObjectRows(call.scores[rows], labels, weight, found, rois[:, 1:], [call.scores])
+
+
+def _family(model: nn.Module) -> str | None:
+    """How a detector finds objects: by 'RoI', 'dense', 'query', 'sparse' or 'mask'; or None."""
+    if box_heads(model):
+        return 'sparse' if is_sparse(model) else 'RoI'
+    if hasattr(model, 'panoptic_head'):
+        return 'mask'
+    if dense_head_of(model) is not None:
+        return 'dense'
+    if not isinstance(getattr(model, 'bbox_head', None), nn.Module):
+        return None
+    from mmdet.models.dense_heads import DETRHead  # a detector is met, so that it is loaded
+
+    return 'query' if isinstance(model.bbox_head, DETRHead) else None
+
+
+def _head_of(model: nn.Module) -> nn.Module:
+    """The head that tells classes apart; of a cascade that of its last stage."""
+    stages = list(box_heads(model).values())
+    return stages[-1] if stages else dense_head_of(model) or model.bbox_head
+
+
+def _reader_of(student: nn.Module, family: str, layers: str) -> Any:
+    """What reads the positives of a student of the family."""
+    if family == 'RoI':
+        return RoIObjectReader(student)
+    if family == 'sparse':
+        return SparseRoIReader(student.roi_head)
+    head = _head_of(student)
+    return DenseObjectReader(head) if family == 'dense' else QueryHeadReader(head, layers)
+
+
+_UNREADABLE = {
+    'mask': 'whose queries have masks and no boxes. A term of features (PKDLoss, CWDLoss, '
+    'FitNetLoss) serves instead',
+    None: 'which is no detector that it knows',
+}
+
+
+def _checked_family(model: nn.Module, who: str) -> str:
+    family = _family(model)
+    if family in _UNREADABLE:
+        raise ValueError(
+            f'ObjectAdapter cannot read the {who}, a {type(model).__name__}, {_UNREADABLE[family]}'
+        )
+    if family == 'RoI':
+        from .roi_head_adapter import _checked_head
+
+        _checked_head(model, who)
+    return family

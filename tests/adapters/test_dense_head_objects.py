@@ -1,0 +1,137 @@
+"""Dense heads object by object: whose the student's positives are, and a teacher's best priors."""
+
+import pytest
+import torch
+from thin_detectors import prepared, rows_of, student_of, teacher_of, total
+
+from sortkd_det.adapters import ObjectAdapter
+from sortkd_det.adapters.dense_head_objects import DenseObjectReader, DensePriors, joint_logits
+from sortkd_det.adapters.objects import Objects
+
+HEADS = [
+    'RetinaNet',
+    'ATSS',
+    'GFL',
+    'FCOS',
+    'TOOD, later',
+    'VFNet',
+    'RTMDet',
+    'YOLOX',
+    'PAA',
+    'SSD',
+]
+WITH_ASSIGNER = ['RetinaNet', 'ATSS', 'GFL', 'TOOD, later', 'VFNet', 'RTMDet', 'YOLOX']
+
+
+def read(name, **options):
+    """The reader after a forward of a student, its rows, the objects and the samples."""
+    student = student_of(name)
+    data = prepared(student, name, **options)
+    reader = DenseObjectReader(student.bbox_head)
+    truth = []
+
+    class Told:
+        """An assigner that notes what it assigns."""
+
+        def __init__(self, assigner):
+            self.assigner = assigner
+
+        def assign(self, *args, **kwargs):
+            found = self.assigner.assign(*args, **kwargs)
+            truth.append(found.gt_inds - 1)
+            return found
+
+        def __getattr__(self, key):
+            return getattr(self.assigner, key)
+
+    if hasattr(student.bbox_head, 'assigner'):
+        student.bbox_head.assigner = Told(student.bbox_head.assigner)
+    if hasattr(student.bbox_head, 'alignment_assigner'):
+        student.bbox_head.alignment_assigner = Told(student.bbox_head.alignment_assigner)
+    handles = reader.attach()
+    reader.reset()
+    losses = student(*data, mode='loss')
+    objects = Objects.of(data[1])
+    (rows,) = reader.rows(objects, data[1])
+    for handle in handles:
+        handle.remove()
+    return rows, objects, truth[-len(data[1]) :], losses
+
+
+@pytest.mark.parametrize('name', rows_of(WITH_ASSIGNER, quick={'RetinaNet', 'GFL', 'YOLOX'}))
+def test_rows_are_of_the_object_that_the_assigner_gave_them(name):
+    """Crowds: seven and five objects on images of 96 pixels."""
+    rows, objects, truth, losses = read(name, sizes=((96, 96), (96, 96)), objects=(7, 5))
+    first = torch.tensor([0, 7])
+    assigned = torch.stack(truth)  # (B, P), -1: none
+    chosen = assigned.t() >= 0
+    expected = (assigned + first[:, None]).t()[chosen]
+    assert len(rows.labels) == len(expected) > 5
+    assert torch.equal(rows.objects, expected)
+    assert torch.equal(rows.labels, objects.labels[rows.objects])
+    (rows.logits.sum() + total(losses)).backward()
+
+
+@pytest.mark.parametrize('name', rows_of(HEADS, quick={'RetinaNet', 'GFL', 'YOLOX'}))
+def test_rows_lie_near_their_objects(name):
+    """At predicted boxes where the loss shows them in pixels or strides, else at priors."""
+    rows, objects, _, _ = read(name, objects=(2, 1))
+    assert len(rows.labels) > 0
+    assert rows.boxes.shape == (len(rows.labels), 4)
+    assert not rows.boxes.requires_grad
+    assert (rows.boxes.abs() < 400).all()
+    centres = (rows.boxes[:, :2] + rows.boxes[:, 2:]) / 2
+    boxes = objects.boxes[rows.objects]
+    assert ((centres > boxes[:, :2] - 48) & (centres < boxes[:, 2:] + 48)).all()
+
+
+@pytest.mark.parametrize('name', ['RetinaNet', 'GFL', 'YOLOX'])
+def test_no_objects_are_no_rows_with_a_graph(name):
+    rows, _, _, _ = read(name, objects=(0, 0))
+    assert len(rows.logits) == len(rows.labels) == len(rows.objects) == len(rows.boxes) == 0
+    assert rows.logits.requires_grad
+
+
+def test_a_head_without_labels_is_refused():
+    with pytest.raises(ValueError, match='AutoAssignHead hands no labels to its losses'):
+        ObjectAdapter(student_of('AutoAssign'), teacher_of('RetinaNet'))
+
+
+def test_a_joint_chance_is_that_of_the_class_times_that_of_an_object():
+    generator = torch.Generator().manual_seed(0)
+    given, some = (5 * torch.randn(2, 40, generator=generator).double()).unbind()
+    found = joint_logits(given, some).sigmoid()
+    torch.testing.assert_close(found, (given.sigmoid() * some.sigmoid()).float())
+
+
+@pytest.mark.parametrize('name', ['YOLOX', 'YOLOv3'])
+def test_a_head_that_tells_objects_apart_is_asked_for_both(name):
+    teacher = teacher_of(name)
+    inputs, _ = prepared(student_of(name), name)
+    with torch.no_grad():
+        features = teacher.model.extract_feat(inputs)
+        given, joint = (
+            DensePriors(teacher.model.bbox_head, joint).maps(features) for joint in (False, True)
+        )
+    for one, other in zip(given, joint, strict=True):
+        assert one.shape == other.shape
+        ratio = other.sigmoid() / one.sigmoid()  # the chance of any object, alike for each class
+        assert (ratio < 1).all()
+        torch.testing.assert_close(ratio, ratio[:, :, :1].expand_as(ratio), rtol=1e-3, atol=0)
+
+
+def test_the_best_prior_lies_in_the_object_and_knows_its_class():
+    priors = DensePriors(teacher_of('FCOS').model.bbox_head, joint=True)
+    maps = [torch.zeros(2, 1, 3, size, size) for size in (8, 4, 2, 1, 1)]
+    maps[0][0, 0, 1, 2, 3] = 2.0  # of the 64 pixels 24…32, 16…24
+    maps[0][0, 0, 1, 7, 7] = 9.0  # outside of the object
+    maps[1][0, 0, 2, 1, 1] = 5.0  # of another class
+    maps[0][1, 0, 1, 2, 3] = 7.0  # on another image
+    objects = Objects(
+        torch.tensor([[10.0, 10, 40, 40], [33, 33, 34, 34]]), torch.tensor([1, 0]), torch.zeros(2)
+    )
+    logits, seen = priors.look(maps, objects)
+    assert logits.tolist() == [[0, 2, 0], [0, 0, 0]]
+    assert seen.all()
+    empty = Objects(objects.boxes[:0], objects.labels[:0], objects.images[:0])
+    assert priors.look(maps, empty)[0].shape == (0, 3)
