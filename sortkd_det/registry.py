@@ -31,7 +31,7 @@ def _registry(name: str, parent: Registry | None = None, rooms: tuple[str, ...] 
 LOGIT_PROCESSORS = _registry('logit processor', rooms=('processors',))
 #: Adapters know one family of heads: ``RoIHeadAdapter``.
 ADAPTERS = _registry('adapter', rooms=('adapters',))
-#: Losses between two matrices of logits (``KDLoss``), networks.
+#: Losses between logits (``KDLoss``) or features (``PKDLoss``), networks.
 MODELS = _registry('model', MMENGINE_MODELS, rooms=('losses',))
 HOOKS = _registry('hook', MMENGINE_HOOKS, rooms=('hooks',))
 DATASETS = _registry('dataset', MMENGINE_DATASETS)

@@ -8,6 +8,7 @@ from .adapter import Adapter, build_adapter, count_classes, find_adapter
 from .classifier_adapter import ClassifierAdapter
 from .dense_head_adapter import DenseHeadAdapter
 from .detector_adapter import DetectorAdapter
+from .feature_adapter import FeatureAdapter
 from .object_adapter import ObjectAdapter
 from .roi_head_adapter import RoIHeadAdapter
 
@@ -16,6 +17,7 @@ __all__ = [
     'ClassifierAdapter',
     'DenseHeadAdapter',
     'DetectorAdapter',
+    'FeatureAdapter',
     'ObjectAdapter',
     'RoIHeadAdapter',
     'build_adapter',

@@ -10,6 +10,17 @@ from torch.utils.hooks import RemovableHandle
 from sortkd_det.distill import LogitBatch, Teacher
 from sortkd_det.registry import ADAPTERS, SCOPE, build
 
+#: Why an adapter does not hand over what a method needs.
+_LACKS = {
+    'classes': 'the method has a term of logits, and {adapter} reads features alone; choose '
+    'another adapter, or leave it out',
+    'boxes': "the method has a term with of='boxes', and {adapter} reads no distributions of boxes "
+    'from the teacher, {teacher}, and the student, {student}; expected heads of GFL in both, '
+    'with the same reg_max, or a method without that term',
+    'features': 'the method has a term of features, and {adapter} reads none of the teacher, '
+    '{teacher}, and the student, {student}; expected two detectors, or a method without that term',
+}
+
 
 class Adapter(ABC):
     """Knows one family of heads: where logits and labels pass by, what the teacher must run.
@@ -22,6 +33,8 @@ class Adapter(ABC):
         teacher: its teacher.
 
     Attributes:
+        gives: what it hands over of these models: ``'classes'``; ``'boxes'``, where its batches
+            have ``find_boxes``; ``'features'``, where it has :meth:`DetectorAdapter.features`.
         activation: what both heads make of their logits, ``'softmax'`` or ``'sigmoid'``;
             known when the adapter is built.
 
@@ -29,6 +42,7 @@ class Adapter(ABC):
         ValueError: student and teacher do not fit; the message names the difference.
     """
 
+    gives: frozenset[str] = frozenset({'classes'})
     activation: str
 
     def __init__(self, student: nn.Module, teacher: Teacher) -> None:
@@ -105,34 +119,60 @@ class Adapter(ABC):
         return module.register_forward_hook(see)
 
 
-def build_adapter(config: Mapping | None, student: nn.Module, teacher: Teacher) -> Adapter:
+def build_adapter(
+    config: Mapping | None,
+    student: nn.Module,
+    teacher: Teacher,
+    needs: frozenset[str] = frozenset({'classes'}),
+) -> Adapter:
     """The adapter that a config names, with its options; None: the one that accepts both models.
+
+    Args:
+        config: ``dict(type=…, …)``, or None.
+        student: the model that is trained.
+        teacher: its teacher.
+        needs: what the method needs, as :attr:`Method.needs` tells.
 
     Raises:
         KeyError, TypeError: an adapter that is not registered, or options that it does not take.
-        ValueError: the models do not fit it, or no registered adapter accepts them.
+        ValueError: the models do not fit it, no registered adapter accepts them, or it does
+            not hand over what is needed.
     """
     if config is None:
-        config = {'type': find_adapter(student, teacher.model)}
-    return build(ADAPTERS, {**config, 'student': student, 'teacher': teacher}, 'adapter')
+        config = {'type': find_adapter(student, teacher.model, needs)}
+    adapter = build(ADAPTERS, {**config, 'student': student, 'teacher': teacher}, 'adapter')
+    for lacking in sorted(needs - adapter.gives):
+        raise ValueError(
+            _LACKS[lacking].format(
+                adapter=type(adapter).__name__,
+                teacher=_describe(teacher.model),
+                student=_describe(student),
+            )
+        )
+    return adapter
 
 
-def find_adapter(student: nn.Module, teacher: nn.Module) -> type[Adapter]:
+def find_adapter(
+    student: nn.Module, teacher: nn.Module, needs: frozenset[str] = frozenset({'classes'})
+) -> type[Adapter]:
     """The first adapter that accepts student and teacher.
 
     Those registered outside of this package are asked first; each group in the
-    order of registration.
+    order of registration. Those that give features alone are asked where nothing else is
+    needed, and the others elsewhere.
 
     Raises:
         ValueError: no registered adapter accepts them.
     """
-    adapters = _adapters()
+    features = frozenset({'features'})
+    adapters = [each for each in _adapters() if (each.gives == features) == (needs == features)]
     for adapter in adapters:
         if adapter.accepts(student, teacher):
             return adapter
     known = ', '.join(adapter.__name__ for adapter in adapters) or 'none'
+    what = 'features' if needs == features else 'logits'
     raise ValueError(
-        f'no adapter knows how to read the logits of both the teacher, {_describe(teacher)}, and '
+        f'no adapter knows how to read the {what} of both the teacher, {_describe(teacher)}, and '
         f'the student, {_describe(student)}; registered adapters, in the order they were asked: '
         f'{known}. Choose models that one of them reads, or write an adapter for these '
         '(docs/extending.md)'

@@ -1,6 +1,6 @@
 """Dense heads: RetinaNet, FCOS, ATSS, GFL, RTMDet, YOLOX and their kin, place by place."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from sortkd_det.distill import LogitBatch, Teacher
 from sortkd_det.functional import check_whole
 from sortkd_det.registry import ADAPTERS
 
+from .box_reader import BoxReader
 from .dense_head_reader import (
     DenseHeadReader,
     SSDHeadReader,
@@ -74,6 +75,10 @@ class DenseHeadAdapter(DetectorAdapter):
         self.reader = (SSDHeadReader if is_head(self.head, 'SSDHead') else DenseHeadReader)(
             self.head
         )
+        self.box_reader = None
+        if BoxReader.reads(self.head, self.teacher_head):
+            self.box_reader = BoxReader(self.head)
+            self.gives = self.gives | {'boxes'}
         super().__init__(student, teacher)
 
     @classmethod
@@ -94,12 +99,15 @@ class DenseHeadAdapter(DetectorAdapter):
 
     def attach(self) -> list[RemovableHandle]:
         """Register the hooks on the student's head and its losses."""
-        return self.reader.attach()
+        boxes = [] if self.box_reader is None else self.box_reader.attach()
+        return [*self.reader.attach(), *boxes]
 
     def reset(self) -> None:
         """Forget the last batch."""
         super().reset()
         self.reader.reset()
+        if self.box_reader is not None:
+            self.box_reader.reset()
 
     def batch(self, inputs: Tensor, data_samples: Sequence) -> LogitBatch:
         """Run the teacher's head, and read both at the rows that count.
@@ -118,9 +126,10 @@ class DenseHeadAdapter(DetectorAdapter):
         """
         features = self.teacher_features()
         with torch.no_grad(), self.teacher.precision(inputs.device):
+            teacher_output = self.teacher_head(features)
             teacher_maps = [
                 self.teacher.class_map.columns(level, self.activation, 2)
-                for level in class_maps(self.teacher_head, self.teacher_head(features))
+                for level in class_maps(self.teacher_head, teacher_output)
             ]
         self._check_maps(teacher_maps)
         maps, background = self.reader.maps, self.reader.num_classes
@@ -129,6 +138,7 @@ class DenseHeadAdapter(DetectorAdapter):
             weight = torch.ones_like(labels, dtype=torch.float32)
         else:
             labels, weight = self.reader.read(data_samples)
+        find_boxes = self._find_boxes(labels != background, teacher_output)
         losses = [getattr(head, 'loss_cls', None) for head in (self.head, self.teacher_head)]
         if self.negatives == 'all':
             student, taught = (
@@ -155,9 +165,17 @@ class DenseHeadAdapter(DetectorAdapter):
             background=background,
             divisor='positives',
             sources=self.reader.sources,
+            find_boxes=find_boxes,
         )
         self.reset()
         return batch
+
+    def _find_boxes(
+        self, positive: Tensor, teacher_output: Sequence
+    ) -> Callable[[], LogitBatch] | None:
+        if self.box_reader is None:
+            return None
+        return self.box_reader.finder(positive, teacher_output[1])
 
     def _check_maps(self, teacher_maps: Sequence[Tensor]) -> None:
         """Raise unless the student's head ran once, and the teacher's maps cover its maps."""

@@ -1,11 +1,13 @@
 """What the adapters of all detectors share."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
-from sortkd_det.distill import Teacher
+from sortkd_det.distill import FeatureBatch, Teacher
 
 from .adapter import Adapter
 
@@ -21,6 +23,8 @@ class DetectorAdapter(Adapter):
         ValueError: a model whose config does not tell how images are normalised.
     """
 
+    gives: frozenset[str] = frozenset({'classes', 'features'})
+
     def __init__(self, student: nn.Module, teacher: Teacher) -> None:
         super().__init__(student, teacher)
         teacher.check_preprocessors(student)
@@ -29,6 +33,7 @@ class DetectorAdapter(Adapter):
     def reset(self) -> None:
         """Forget the last batch."""
         self._features = None
+        self._student_features: list[Any] = []  # of each run of the neck
         self._padded_to: tuple[int, ...] = ()
 
     def prepare(self, inputs: Tensor, data_samples: Sequence) -> None:
@@ -58,3 +63,42 @@ class DetectorAdapter(Adapter):
         return [
             sample.new(metainfo={**sample.metainfo, **padded}, data={}) for sample in data_samples
         ]
+
+    def attach_features(self) -> list[RemovableHandle]:
+        """Register the hook on the student's neck, or on its backbone where there is none."""
+        neck = getattr(self.student, 'neck', None)
+        module = self.student.backbone if neck is None else neck
+        return [self.watch_output(module, lambda output: self._student_features.append(output))]
+
+    def features(self, inputs: Tensor) -> FeatureBatch:
+        """The levels of both necks; of the teacher's what lies within the student's images.
+
+        A teacher that pads to a multiple of 64 where the student pads to 32 has larger maps;
+        what is beyond is cut off. It is asked for before :meth:`batch`.
+
+        Args:
+            inputs: (B, 3, H, W), the student's preprocessed images.
+
+        Raises:
+            TypeError, ValueError: what the necks return is no list of maps, or that of the
+                student did not run once.
+        """
+        number = len(self._student_features)
+        if number != 1:
+            raise ValueError(
+                f'the neck of the student, {type(self.student).__name__}, ran {number} times in '
+                f'one forward; {type(self).__name__} expects once, and cannot tell what to distil'
+            )
+        teacher = self.teacher_features()
+        if isinstance(teacher, list | tuple):
+            teacher = [_within(level, inputs.shape[-2:], self._padded_to) for level in teacher]
+        return FeatureBatch(self._student_features[0], teacher)
+
+
+def _within(level: Tensor, size: Sequence[int], padded_to: Sequence[int]) -> Tensor:
+    """The part of a map of images padded to one size that is of another, at its upper left."""
+    height, width = (
+        -(-places * own // padded)  # rounded up, as strides do
+        for places, own, padded in zip(level.shape[-2:], size, padded_to, strict=True)
+    )
+    return level[..., :height, :width]

@@ -25,14 +25,15 @@ class MethodRow:
         about: what it is, and where it comes from.
         losses: registered names of its terms' losses.
         processors: those of the target's processors, in their order.
-        activations: what a head may make of its logits: ``'softmax'``, ``'sigmoid'``.
+        heads: what heads it fits: ``'softmax'``, ``'sigmoid'``, by what they make of their
+            logits; ``'GFL'``, of whose boxes a term is; ``'any'``, where none is read.
     """
 
     name: str
     about: str
     losses: tuple[str, ...]
     processors: tuple[str, ...]
-    activations: tuple[str, ...]
+    heads: tuple[str, ...]
 
 
 def method_rows() -> list[MethodRow]:
@@ -57,14 +58,16 @@ def _row(name: str) -> MethodRow:
     method = Method(read_method(name).terms)
     losses = dict.fromkeys(type(term.loss).__name__ for term in method.terms)
     processors = dict.fromkeys(
-        type(processor).__name__ for term in method.terms for processor in term.processors
+        type(processor).__name__
+        for term in method.terms
+        for processor in getattr(term, 'processors', ())  # features have none
     )
     return MethodRow(
         name,
         _about((METHODS / f'{name}.py').read_text(encoding='utf-8')),
         tuple(losses),
         tuple(processors),
-        tuple(each for each in ACTIVATIONS if _fits(method, each)),
+        _heads(method),
     )
 
 
@@ -76,6 +79,14 @@ def _about(source: str) -> str:
             break
         lines.append(line.lstrip('# '))
     return re.split(r'[;:,]\s|\.\s|\.$', ' '.join(lines), maxsplit=1)[0]
+
+
+def _heads(method: Method) -> tuple[str, ...]:
+    if 'boxes' in method.needs:
+        return ('GFL',)
+    if not method.reads_logits:
+        return ('any',)
+    return tuple(each for each in ACTIVATIONS if _fits(method, each))
 
 
 def _fits(method: Method, activation: str) -> bool:
@@ -90,7 +101,7 @@ def _markdown(rows: list[MethodRow]) -> str:
     lines = ['| `--method` | what it is | losses | processors | heads |', '|---|---|---|---|---|']
     for row in rows:
         cells = (f'`{row.name}`', row.about, *map(_code, (row.losses, row.processors)))
-        lines.append(f'| {" | ".join((*cells, ", ".join(row.activations)))} |')
+        lines.append(f'| {" | ".join((*cells, ", ".join(row.heads)))} |')
     return '\n'.join(lines)
 
 

@@ -1,7 +1,9 @@
-"""What a method is, the logits that it is about, and the teacher as a guest of the run."""
+"""What a method is, the logits and features it is about, the teacher as a guest of the run."""
 
 from .class_map import ClassMap
 from .config import read_config
+from .feature_batch import FeatureBatch
+from .feature_term import FeatureTerm
 from .logit_batch import LogitBatch
 from .method import Method
 from .teacher import Teacher, load_weights
@@ -9,6 +11,8 @@ from .term import Term
 
 __all__ = [
     'ClassMap',
+    'FeatureBatch',
+    'FeatureTerm',
     'LogitBatch',
     'Method',
     'Teacher',

@@ -9,7 +9,8 @@ from torch import nn
 
 
 class LearnedParameters:
-    """Parameters of a method (CTKD's temperature, say) in the student's optimizer.
+    """Parameters of a method (CTKD's temperature, say, or a 1 × 1 convolution of features) in
+    the student's optimizer.
 
     They are one more group of the student's own optimizer, with the rule and
     the rate of its first group, so that unscaling under AMP and clipping see
@@ -31,9 +32,10 @@ class LearnedParameters:
             return
         if isinstance(optim_wrapper, OptimWrapperDict):
             raise TypeError(
-                'the method learns parameters (a temperature) in the optimizer of the student, and '
-                f'this run has {len(optim_wrapper)}: {", ".join(optim_wrapper)}; expected one '
-                'optimizer, or a fixed temperature'
+                'the method learns parameters (a temperature, or convolutions between features of '
+                'other numbers of channels) in the optimizer of the student, and this run has '
+                f'{len(optim_wrapper)}: {", ".join(optim_wrapper)}; expected one optimizer, or a '
+                'fixed temperature and equal channels'
             )
         self.optimizer = optim_wrapper.optimizer
         first = self.optimizer.param_groups[0]

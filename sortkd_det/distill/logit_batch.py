@@ -6,7 +6,14 @@ from dataclasses import KW_ONLY, dataclass, replace
 import torch
 from torch import Tensor
 
-from sortkd_det.functional import ACTIVATIONS, check_choice, check_labels, check_pair, check_weight
+from sortkd_det.functional import (
+    ACTIVATIONS,
+    check_choice,
+    check_labels,
+    check_pair,
+    check_positive,
+    check_weight,
+)
 
 DIVISORS = ('rows', 'positives')
 
@@ -29,7 +36,8 @@ class LogitBatch:
             sigmoid heads, which have no column for it; None where there is none
             (classifiers).
         divisor: what the sum of the rows' losses is divided by: the number of ``'rows'``
-            that count or that of the ``'positives'`` among them.
+            that count, that of the ``'positives'`` among them, or a number, which is the same
+            for all batches.
         sources: the tensors that the student's own loss reads, where they are others than
             ``student`` (maps whose rows were gathered); empty: ``student`` itself.
         find_ground_truth: yields (N,) bool, True where a sample is not predicted
@@ -37,6 +45,10 @@ class LogitBatch:
             cannot happen.
         second: the same samples in a second, strongly augmented view; None where
             the data gives one view.
+        find_boxes: yields what both heads say of where the boxes of the positives end, where
+            they say it in logits (GFL): a batch of a row for each of the 4 edges, a column for
+            each distance, and as label the nearest one to the truth. It is asked only if
+            a term is about boxes. None: the heads say it otherwise.
 
     Raises:
         TypeError, ValueError: an attribute that does not fit the others; the message says
@@ -51,14 +63,18 @@ class LogitBatch:
     _: KW_ONLY
     activation: str
     background: int | None
-    divisor: str = 'rows'
+    divisor: str | float = 'rows'
     sources: Sequence[Tensor] = ()
     find_ground_truth: Callable[[], Tensor] | None = None
     second: 'LogitBatch | None' = None
+    find_boxes: 'Callable[[], LogitBatch] | None' = None
 
     def __post_init__(self) -> None:
         check_choice('activation', self.activation, ACTIVATIONS)
-        check_choice('divisor', self.divisor, DIVISORS)
+        if isinstance(self.divisor, str):
+            check_choice('divisor', self.divisor, DIVISORS)
+        else:
+            check_positive('divisor', self.divisor)
         least = 1 if self.activation == 'sigmoid' else 2  # columns
         check_pair(self.student, self.teacher, 'teacher', least)
         if self.teacher.requires_grad:

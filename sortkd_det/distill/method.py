@@ -6,20 +6,27 @@ from typing import Any
 from torch import Tensor, nn
 
 from sortkd_det.functional import check_positive
+from sortkd_det.losses import FeatureLoss
+from sortkd_det.registry import MODELS, build
 
+from .feature_batch import FeatureBatch
+from .feature_term import FeatureTerm
 from .logit_batch import LogitBatch
 from .term import Term
+
+_TERMS = {'Term': Term, 'FeatureTerm': FeatureTerm}
 
 
 class Method(nn.Module):
     """The terms of a method, summed beside the student's own losses.
 
     Args:
-        terms: configs of terms (arguments of :class:`Term`), or one of them.
+        terms: configs of terms, or one of them: arguments of :class:`Term`, or, with
+            ``type='FeatureTerm'`` or a loss of features, of :class:`FeatureTerm`.
         student_weight: multiplies the student's own losses; ≥ 0.
 
     Raises:
-        KeyError, TypeError, ValueError: as :class:`Term`, or no terms at all.
+        KeyError, TypeError, ValueError: as the terms, or no terms at all.
     """
 
     def __init__(self, terms: Sequence[dict] | dict, student_weight: float = 1.0) -> None:
@@ -39,15 +46,42 @@ class Method(nn.Module):
             return ['loss_distill']
         return [f'loss_distill_{index}' for index in range(len(self.terms))]
 
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the terms are of: ``'classes'``, ``'boxes'``, ``'features'``."""
+        return frozenset(term.of for term in self.terms)
+
+    @property
+    def reads_logits(self) -> bool:
+        """Whether a term is of logits, so that the heads of both are read."""
+        return self.needs != {'features'}
+
+    @property
+    def feature_terms(self) -> list[FeatureTerm]:
+        """The terms that are of features."""
+        return [term for term in self.terms if isinstance(term, FeatureTerm)]
+
     def check(self, activation: str) -> None:
         """Raise unless every term can teach heads of this activation, as :meth:`Term.check`."""
         for term in self.terms:
             term.check(activation)
 
-    def forward(self, batch: LogitBatch, now: int) -> dict[str, Tensor]:
-        """The loss of each term at epoch (iteration) ``now``, counted from 1."""
+    def forward(
+        self,
+        batch: LogitBatch | None,
+        now: int,
+        features: FeatureBatch | None = None,
+    ) -> dict[str, Tensor]:
+        """The loss of each term.
+
+        Args:
+            batch: the logits of a batch; None if no term is of logits.
+            now: the epoch (iteration) that runs, counted from 1.
+            features: the maps of both; None if no term is of features.
+        """
         return {
-            name: term(batch, now) for name, term in zip(self.loss_names, self.terms, strict=True)
+            name: term(features if isinstance(term, FeatureTerm) else batch, now)
+            for name, term in zip(self.loss_names, self.terms, strict=True)
         }
 
     def temperatures(self) -> dict[str, Tensor]:
@@ -68,13 +102,20 @@ class Method(nn.Module):
         }
 
 
-def _build_term(config: Any) -> Term:
-    if isinstance(config, Term):
+def _build_term(config: Any) -> Term | FeatureTerm:
+    if isinstance(config, Term | FeatureTerm):
         return config
     if not isinstance(config, Mapping):
         raise TypeError(f'a term of a method is dict(loss=…, …), got {config!r}')
+    arguments = dict(config)
+    kind = arguments.pop('type', None)
+    if kind not in (None, *_TERMS):
+        raise ValueError(f'type of a term must be one of {sorted(_TERMS)}, got {kind!r}')
+    if kind is None and 'loss' in arguments:
+        arguments['loss'] = build(MODELS, arguments['loss'], 'loss')
+        kind = 'FeatureTerm' if isinstance(arguments['loss'], FeatureLoss) else 'Term'
     try:
-        return Term(**config)
+        return _TERMS[kind or 'Term'](**arguments)
     except TypeError as error:
         raise TypeError(f'term {config}: {error}') from error
 

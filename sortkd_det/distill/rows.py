@@ -36,22 +36,27 @@ class RowChoice:
             return batch.background
         return batch.label_without_column
 
-    def weigh(self, batch: LogitBatch) -> tuple[Tensor, Tensor]:
-        """Weights of the rows, (N,), and what their sum is divided by, averaged over processes.
+    def weigh(self, batch: LogitBatch) -> tuple[Tensor, Tensor | float]:
+        """Weights of the rows, (N,), and what their sum is divided by.
 
-        With that average, equal parts of a batch on several processes give the
-        gradient that one process gives for the whole.
+        A number of rows is averaged over processes: with that average, equal parts
+        of a batch on several processes give the gradient that one process gives for the whole.
         """
         weight = batch.weight
         if self.loss_rows == 'foreground' and batch.background is not None:
             weight = weight * batch.is_positive
-        counts = weight > 0
-        if batch.divisor == 'positives':
-            counts = counts & batch.is_positive
-        counted = counts.sum().to(torch.float32)
-        all_reduce(counted, op='sum')
+        divisor = self._divisor(batch, weight > 0)
         if self.confidence_quantile is not None and len(weight):
             confidence = batch.teacher_confidence()
             among = confidence.masked_fill(weight <= 0, torch.nan)
             weight = weight * (confidence <= nan_quantile(among, self.confidence_quantile))
-        return weight, counted.clamp(min=1.0) / get_world_size()
+        return weight, divisor
+
+    def _divisor(self, batch: LogitBatch, counts: Tensor) -> Tensor | float:
+        if not isinstance(batch.divisor, str):
+            return batch.divisor
+        if batch.divisor == 'positives':
+            counts = counts & batch.is_positive
+        counted = counts.sum().to(torch.float32)
+        all_reduce(counted, op='sum')
+        return counted.clamp(min=1.0) / get_world_size()

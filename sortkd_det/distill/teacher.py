@@ -74,7 +74,7 @@ class Teacher:
         self.dtype = dtype if dtype is None else check_choice('teacher.dtype', dtype, _DTYPES)
         self.compile = _check_switch('teacher.compile', compile)
         self.channels_last = _check_switch('teacher.channels_last', channels_last)
-        self.config = _read_config(config, cfg_options)
+        self.config = read_teacher_config(config, cfg_options)
         checkpoint = checkpoint or self.config.get('model_path')
         if not checkpoint:
             raise ValueError(
@@ -216,7 +216,8 @@ class Teacher:
         return self._same
 
 
-def _read_config(config: str | Mapping, cfg_options: Mapping | None) -> Config:
+def read_teacher_config(config: str | Mapping, cfg_options: Mapping | None = None) -> Config:
+    """The teacher's config; arguments and errors are those of :class:`Teacher`."""
     if isinstance(config, str):
         config = _zoo_config(config) if '::' in config else read_config(config)
     elif isinstance(config, Mapping) and not isinstance(config, Config):

@@ -7,7 +7,7 @@ from mmengine.registry import Registry
 from torch import Tensor, nn
 
 from sortkd_det.functional import ACTIVATIONS, check_choice, check_finite
-from sortkd_det.losses import LogitLoss
+from sortkd_det.losses import FeatureLoss, LogitLoss
 from sortkd_det.processors import operation_of
 from sortkd_det.registry import LOGIT_PROCESSORS, MODELS, build
 
@@ -16,6 +16,7 @@ from .rows import RowChoice
 from .schedule import Schedule
 
 VIEWS = ('first', 'second', 'all')
+LOGITS = ('classes', 'boxes')
 _MISFITS = {
     'sigmoid': (
         '{part}, in the term {term}, is made for one softmax over all columns, and the head of '
@@ -37,7 +38,9 @@ class Term(nn.Module):
     by one line; here they are kept in a :class:`RowChoice` and a :class:`Schedule`.
 
     Args:
-        loss: config of a registered loss.
+        loss: config of a registered loss of logits.
+        of: which logits: those of the ``'classes'``, or those of where the ``'boxes'`` of
+            objects end, in heads that say it by a distribution (GFL).
         target: whose logits the student follows: ``'teacher'``, or ``'student'``
             (its own, processed; the gradient flows through both sides).
         processors: configs of the processors of the target, applied in order.
@@ -58,19 +61,22 @@ class Term(nn.Module):
         end: last epoch (iteration) of the term; None: to the end of the run.
         warmup: the term's weight grows linearly over this many epochs
             (iterations) from ``begin`` on; 0: at full weight from the start.
+        decay: the term's weight falls linearly over the last so many epochs
+            (iterations), up to ``end``, after which it is 0; 0: at full weight to the end.
         activation: ``'softmax'`` reads the logits of a sigmoid head as one softmax over
             its classes, on rows of objects; None: as the head reads them.
         name: what logs call it; by default its loss's type.
 
     Raises:
         KeyError: unknown processor or loss; the registered ones are named.
-        TypeError: an argument of the wrong type.
+        TypeError: an argument of the wrong type; a loss of features.
         ValueError: an argument out of its range.
     """
 
     def __init__(
         self,
         loss: Any,
+        of: str = 'classes',
         target: str = 'teacher',
         processors: Sequence[Any] = (),
         student_processors: Sequence[Any] = (),
@@ -82,17 +88,24 @@ class Term(nn.Module):
         begin: int = 1,
         end: int | None = None,
         warmup: int = 0,
+        decay: int = 0,
         activation: str | None = None,
         name: str | None = None,
     ) -> None:
         super().__init__()
         self.loss = build(MODELS, loss, 'loss')
+        if isinstance(self.loss, FeatureLoss):
+            raise TypeError(
+                f'{type(self.loss).__name__} is a loss of features; expected one of logits, or '
+                "type='FeatureTerm'"
+            )
+        self.of = check_choice('of', of, LOGITS)
         self.target = check_choice('target', target, ('teacher', 'student'))
         self.processors = _build_processors(processors, 'processors')
         self.student_processors = _build_processors(student_processors, 'student_processors')
         self.rows = RowChoice(loss_rows, sort_rows, confidence_quantile)
         self.views = check_choice('views', views, VIEWS)
-        self.schedule = Schedule(weight, begin, end, warmup)
+        self.schedule = Schedule(weight, begin, end, warmup, decay)
         if activation is not None:
             check_choice('activation', activation, ('softmax',))
         self.activation = activation
@@ -108,6 +121,8 @@ class Term(nn.Module):
             ValueError: one of them is not; the message names it and those that are.
         """
         read_as = self.activation or check_choice('activation', activation, ACTIVATIONS)
+        if self.of == 'boxes':
+            read_as = 'softmax'
         parts = [(MODELS, self.loss)]
         parts += [(LOGIT_PROCESSORS, p) for p in (*self.processors, *self.student_processors)]
         for registry, part in parts:
@@ -128,13 +143,15 @@ class Term(nn.Module):
             Scalar tensor; zero, with the student's graph, outside the schedule.
 
         Raises:
-            ValueError: the term wants a second view and there is none; in debug
+            ValueError: the term wants a second view, or boxes, and there are none; in debug
                 mode, logits of the teacher that are not finite.
         """
         for part in self.loss.modules():
             if hasattr(part, 'set_epoch'):  # a schedule of the loss's own: CTKD's reversal
                 part.set_epoch(now)
         scale = self.schedule.scale(now)
+        if self.of == 'boxes' and scale != 0:
+            batch = self._boxes(batch)
         if self.activation == 'softmax':
             batch = batch.as_softmax()
         views = self._views(batch)
@@ -143,6 +160,14 @@ class Term(nn.Module):
         losses = [self._view_loss(view) for view in views]
         total = losses[0] if len(losses) == 1 else sum(losses)
         return total if scale == 1 else scale * total  # each multiplication is a kernel or two
+
+    def _boxes(self, batch: LogitBatch) -> LogitBatch:
+        if batch.find_boxes is None:
+            raise ValueError(
+                f"the term {self.name} has of='boxes', and the batch has no distributions of "
+                "boxes; expected heads that say by one where a box ends (GFL), or of='classes'"
+            )
+        return batch.find_boxes()
 
     def _views(self, batch: LogitBatch) -> list[LogitBatch]:
         """The views that the term is about."""

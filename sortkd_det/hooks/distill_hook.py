@@ -15,6 +15,7 @@ from sortkd_det.checkpoints import restore_history
 from sortkd_det.distill import ClassMap, LogitBatch, Method, Teacher
 from sortkd_det.distill.class_names import classes_of_dataset
 from sortkd_det.distill.learned_parameters import LearnedParameters
+from sortkd_det.distill.teacher import read_teacher_config
 from sortkd_det.distill.teacher_trial import try_teacher
 from sortkd_det.functional import check_whole
 from sortkd_det.registry import HOOKS
@@ -34,12 +35,13 @@ class DistilledBatch:
     """What a watcher of the hook sees of each batch, inside the student's forward.
 
     Attributes:
-        logits: those of both models, with the student's graph.
+        logits: those of both models, with the student's graph; None where the method is of
+            features alone.
         student_losses: the student's own entries of the dict of losses.
         distill_losses: the terms' entries.
     """
 
-    logits: LogitBatch
+    logits: LogitBatch | None
     student_losses: dict[str, Any]
     distill_losses: dict[str, Tensor]
 
@@ -57,7 +59,7 @@ class DistillHook(Hook):
             compile, channels_last; and, where its classes are not the student's, what
             :class:`ClassMap` takes as ``renamed`` and ``unmapped``: class_map, a dict of the
             teacher's names and the student's, and unmapped, ``'error'`` or ``'ignore'``.
-        method: the terms: arguments of :class:`Term`, in a list.
+        method: the terms, in a list: arguments of :class:`Term` or :class:`FeatureTerm`.
         student_weight: multiplies the student's own losses; ≥ 0.
         check_teacher: before training, test the teacher on this many images of
             the validation set (of a ``ConcatDataset``, by turns of each part) and log
@@ -126,9 +128,22 @@ class DistillHook(Hook):
                 'wanted for stands in its method, a term each'
             )
         if isinstance(runner.optim_wrapper, OptimWrapper):
+            self._adapt_features(runner)
             device = next(student_of(runner).parameters()).device
             self.method.to(device)
             self.learned_parameters = LearnedParameters(self.method, runner.optim_wrapper)
+
+    def _adapt_features(self, runner: Runner) -> None:
+        """Give the terms of features what they learn; there is no teacher yet, but its config."""
+        if not self.method.feature_terms:
+            return
+        teacher = read_teacher_config(
+            self.teacher_config['config'], self.teacher_config.get('cfg_options')
+        )
+        # Not every neck tells its channels (ChannelMapper); then its config does.
+        own = [runner.cfg.get('model', {}).get('neck'), getattr(student_of(runner), 'neck', None)]
+        for term in self.method.feature_terms:
+            term.adapt(own, teacher.model.get('neck'))
 
     def before_train(self, runner: Runner) -> None:
         """Build the teacher, check it against the student, and join the student's forward."""
@@ -136,14 +151,24 @@ class DistillHook(Hook):
         self._check_schedule(runner)
         teacher = Teacher(**self.teacher_config)
         runner.logger.info(f'teacher: {type(teacher.model).__name__} from {teacher.checkpoint}')
-        self._map_classes(teacher, runner)
+        try:
+            self._map_classes(teacher, runner)
+            is_testable = True
+        except ValueError as error:
+            if self.method.reads_logits:
+                raise
+            runner.logger.warning(f'{error}. Its features teach all the same; it is not tested')
+            is_testable = False
         self._teacher_checksum = teacher.checksum()
-        self.adapter = build_adapter(self.adapter_config, student, teacher)
-        self.method.check(self.adapter.activation)
+        self.adapter = build_adapter(self.adapter_config, student, teacher, self.method.needs)
+        if self.method.reads_logits:
+            self.method.check(self.adapter.activation)
         teacher.to(next(student.parameters()).device)
-        if self.check_teacher:
+        if self.check_teacher and is_testable:
             try_teacher(teacher, runner, self.check_teacher)
         self._handles = [*self.adapter.attach(), *self._join(student)]
+        if 'features' in self.method.needs:
+            self._handles += self.adapter.attach_features()
 
     def _map_classes(self, teacher: Teacher, runner: Runner) -> None:
         """Find the classes of the data set among those of the teacher, or raise."""
@@ -215,10 +240,14 @@ class DistillHook(Hook):
         self.learned_parameters.copy_schedule()
 
     def _add_losses(self, inputs: Any, data_samples: Any, student_losses: dict) -> dict:
-        batch = self.adapter.batch(inputs, data_samples)
-        batch = self.adapter.teacher.class_map.mask(batch)
-        self._check_batch(batch)
-        distill_losses = self.method(batch, self.now)
+        features = self.adapter.features(inputs) if 'features' in self.method.needs else None
+        batch = None
+        if self.method.reads_logits:
+            batch = self.adapter.batch(inputs, data_samples)
+            batch = self.adapter.teacher.class_map.mask(batch)
+            self._check_batch(batch)
+        self.adapter.reset()
+        distill_losses = self.method(batch, self.now, features)
         if torch.is_grad_enabled():
             self._check_gradients(distill_losses)
         first = self.method.loss_names[0]
@@ -252,8 +281,9 @@ class DistillHook(Hook):
             if not loss.requires_grad:
                 raise RuntimeError(
                     f'{name} of the term {term.name} needs no gradient: nothing would be '
-                    'distilled. Expected a loss that depends on the logits of the student; look '
-                    'for detach() or no_grad in its loss and its student_processors'
+                    'distilled. Expected a loss that depends on the logits or features of the '
+                    'student; look for detach() or no_grad in its loss and its '
+                    'student_processors, and for frozen parts of the student'
                 )
 
     # -- checkpoints ---------------------------------------------------------

@@ -37,9 +37,9 @@ class TeacherAuditHook(Hook):
     foreground rows on which background is on top: in softmax heads sorting gives its
     probability to a class there, unless ``sort_columns='classes'``. In sigmoid heads
     background is on top where no class has a chance above one half. Under
-    ``share/``: each term's part of the total loss. By option, under
-    ``grad_norm/``: the norm of each loss's gradient at what the student's
-    classification loss reads.
+    ``share/``: each term's part of the total loss; it is all that is said of features and
+    boxes. By option, under ``grad_norm/``: the norm of each loss's gradient at what the
+    student's classification loss reads.
     At the end of an epoch (in iteration-based runs before each validation) a
     table per class. All of it goes to MMEngine's log and visualizer backends.
 
@@ -86,6 +86,8 @@ class TeacherAuditHook(Hook):
         self._iteration = runner.iter
 
     def _watch(self, batch: DistilledBatch) -> None:
+        if batch.logits is None:  # features have no classes to count
+            return
         with torch.no_grad():
             counts = count_by_class(batch.logits)
         if self._since_log is None:
@@ -104,11 +106,12 @@ class TeacherAuditHook(Hook):
         for name, norm in self._gradients.items():
             runner.message_hub.update_scalar(f'train/grad_norm/{name}', float(norm))
         self._gradients = {}
-        if self._since_log is None or not self.every_n_train_iters(runner, self.interval):
+        if not self.every_n_train_iters(runner, self.interval):
             return
-        for name, value in summarise(_summed(self._since_log), self._background).items():
-            runner.message_hub.update_scalar(f'train/teacher/{name}', value)
-        self._since_log.zero_()
+        if self._since_log is not None:
+            for name, value in summarise(_summed(self._since_log), self._background).items():
+                runner.message_hub.update_scalar(f'train/teacher/{name}', value)
+            self._since_log.zero_()
         total = torch.as_tensor((outputs or {}).get('loss', 0.0)).item()
         for name in self._names:
             if outputs and name in outputs and total != 0:

@@ -41,6 +41,13 @@ def test_a_sigmoid_head_may_have_one_class():
     assert batch.student.shape == (3, 1)
 
 
+def test_it_may_be_divided_by_a_number():
+    assert make(divisor=68.0).divisor == 68
+    assert make(divisor=68.0).as_softmax().divisor == 68
+    with pytest.raises(ValueError, match='divisor must be'):
+        make(divisor=0)
+
+
 def test_it_stays_as_it_was_checked():
     with pytest.raises(FrozenInstanceError):
         make().labels = torch.zeros(3)

@@ -38,6 +38,29 @@ def test_all_rows_count_by_their_weight(batch):
     assert value(Term('KDLoss')(batch, 1)) == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_number_divides_whatever_counts(batch):
+    losses = slow_kd(batch.student, batch.teacher)
+    total = sum(map(math.prod, zip(losses, batch.weight.tolist(), strict=True)))
+    assert value(Term('KDLoss')(replace(batch, divisor=68.0), 1)) == pytest.approx(total / 68)
+
+
+def test_a_term_of_boxes_is_about_what_the_batch_finds_of_them(batch):
+    asked = []
+
+    def find_boxes():
+        asked.append(1)
+        return replace(batch, divisor=4.0)
+
+    of_boxes = replace(make_sigmoid_batch(), find_boxes=find_boxes)
+    term = Term('KDLoss', of='boxes', begin=2)
+    term.check('sigmoid')
+    assert value(term(of_boxes, 1)) == 0
+    assert asked == []  # only when it counts
+    assert value(term(of_boxes, 2)) == value(Term('KDLoss')(find_boxes(), 2))
+    with pytest.raises(ValueError, match="term KDLoss has of='boxes', and the batch has no"):
+        term(batch, 2)
+
+
 def test_only_foreground_rows_count_if_told_so(batch):
     weights = [
         weight if label != BACKGROUND else 0.0

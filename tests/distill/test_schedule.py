@@ -51,6 +51,33 @@ def test_warmup_starts_where_the_term_begins():
     assert scales == [0, 0, 0.25, 0.5, 0.75, 1, 1, 1, 0, 0]
 
 
+@pytest.mark.parametrize(
+    ('settings', 'scales'),
+    [
+        ({'end': 6, 'decay': 4}, [1, 1, 1, 0.75, 0.5, 0.25, 0, 0]),
+        ({'end': 6, 'decay': 1}, [1, 1, 1, 1, 1, 1, 0, 0]),
+        ({'end': 6, 'decay': 12}, [6 / 12, 5 / 12, 4 / 12, 3 / 12, 2 / 12, 1 / 12, 0, 0]),
+        ({'end': 7, 'begin': 2, 'warmup': 2, 'decay': 2}, [0, 0.5, 1, 1, 1, 1, 0.5, 0]),
+        ({'end': 5, 'warmup': 4, 'decay': 4}, [0.25, 0.5, 0.75, 0.5, 0.25, 0, 0, 0]),
+    ],
+)
+def test_decay_falls_linearly_to_the_end(settings, scales):
+    schedule = Term('KDLoss', weight=2, **settings).schedule
+    assert [schedule.scale(epoch) for epoch in range(1, 9)] == [2 * scale for scale in scales]
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        ({'decay': 4}, 'decay is 4 and the term has no end; expected end'),
+        ({'decay': -1, 'end': 3}, 'decay must be'),
+    ],
+)
+def test_a_decay_is_a_whole_number_and_needs_an_end(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Term('KDLoss', **settings)
+
+
 @pytest.mark.parametrize('settings', [{'begin': 2}, {'weight': 0}])
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32])
 def test_a_silent_term_is_zero_with_the_students_graph(settings, dtype):

@@ -5,9 +5,10 @@ import torch
 from many_processes import EXACT, MANY, REPO, Jobs, classifier, detector
 from mmengine.config import Config
 
-# MLKD's and DIST's losses also relate the rows of a batch, which each process has its own of.
+# MLKD's and DIST's losses relate the rows of a batch, PKD's the places of its maps; each process
+# has its own of these.
 BY_ROWS = sorted(
-    {path.stem for path in (REPO / 'configs/_base_/methods').glob('*.py')} - {'mlkd', 'dist'}
+    {path.stem for path in (REPO / 'configs/_base_/methods').glob('*.py')} - {'mlkd', 'dist', 'pkd'}
 )
 
 

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.hub import get_config
 
 from sortkd_det.cli.method_tables import documents
-from sortkd_det.distill import LogitBatch, Method
+from sortkd_det.distill import FeatureBatch, LogitBatch, Method
 from sortkd_det.hooks import DistillHook
 from sortkd_det.registry import ADAPTERS
 
@@ -33,12 +33,20 @@ def test_every_config_of_the_methods_page_gives_a_loss(block):
     generator = torch.Generator().manual_seed(0)
     student, teacher = 2 * torch.randn(2, 16, 5, generator=generator)
     labels = torch.randint(5, (16,), generator=generator)
-    head = {'activation': 'softmax', 'background': 4}
-    batch = LogitBatch(student.requires_grad_(), teacher, labels, torch.ones(16), **head)
-    total = sum(Method(names['method'])(batch, now=1).values())
+    rows = (student.requires_grad_(), teacher, labels, torch.ones(16))
+    boxes = LogitBatch(*rows, activation='softmax', background=None, divisor=20.0)
+    batch = LogitBatch(*rows, activation='softmax', background=4, find_boxes=lambda: boxes)
+    own, other = torch.randn(2, 5, 2, 3, 4, 4, generator=generator).unbind()
+    features = FeatureBatch(list(own.requires_grad_()), list(other))
+    method = Method(names['method'])
+    total = sum(method(batch, 1, features).values())
     total.backward()
     assert float(total.detach()) > 0
-    assert student.grad.abs().sum() > 0
+    needs = method.needs
+    assert (own.grad is not None) == ('features' in needs)
+    assert (student.grad is not None) == (needs != {'features'})
+    for given in (own, student):
+        assert given.grad is None or given.grad.any()
 
 
 def test_the_methods_page_shows_every_registered_name():
