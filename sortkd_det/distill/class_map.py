@@ -197,7 +197,8 @@ class ClassMap:
         return torch.cat([taken, rest.logsumexp(dim, keepdim=True)], dim)
 
     def mask(self, batch: LogitBatch) -> LogitBatch:
-        """The batch with weight 0 in rows whose class the teacher lacks.
+        """The batch with weight 0 in rows whose class the teacher lacks; what it says of boxes
+        (``find_boxes``) is about no class and stays.
 
         Raises:
             RuntimeError: the adapter that made the batch did not ask for :meth:`columns`.
