@@ -1,0 +1,60 @@
+"""The table of docs/detectors.md, made from the families that the tests run.
+
+python tests/adapters/detectors_page.py   writes it
+"""
+
+import logging
+from pathlib import Path
+
+from thin_detectors import DENSE, FAMILIES, student_of, teacher_of
+
+from sortkd_det.adapters import Adapter, build_adapter
+
+PAGE = Path(__file__).parents[2] / 'docs/detectors.md'
+_BEGIN = '<!-- detectors: made by `python tests/adapters/detectors_page.py` -->'
+_END = '<!-- end -->'
+_HEADER = '| detector | config below `mmdet::` | adapter | each class is | what is paired |'
+# Adapters: what is paired.
+_PAIRED = {
+    'RoIHeadAdapter': 'sampled RoIs of each stage',
+    'DenseHeadAdapter': 'priors of objects',
+    'ObjectAdapter': "queries of objects with the teacher's best",
+}
+_CLASS_IS = {'softmax': 'a column of one softmax', 'sigmoid': 'a sigmoid'}
+
+
+def row_of(name: str) -> str:
+    """The row of a family, from the adapter that a run of two of it gets."""
+    adapter: Adapter = build_adapter(None, student_of(name), teacher_of(name))
+    cells = (
+        name,
+        f'`{FAMILIES[name].config}`',
+        f'`{type(adapter).__name__}`',
+        _CLASS_IS[adapter.activation],
+        _PAIRED[type(adapter).__name__],
+    )
+    return f'| {" | ".join(cells)} |'
+
+
+def families() -> list[str]:
+    """The families, one for each row; a detector that is tested twice has one."""
+    return [name for name in FAMILIES if name not in DENSE or not name.endswith(', later')]
+
+
+def rows_in_page() -> list[str]:
+    """The rows that the page has."""
+    table = PAGE.read_text(encoding='utf-8').split(_BEGIN)[1].split(_END)[0]
+    return table.strip().splitlines()[2:]
+
+
+def write() -> None:
+    """Bring the page's table up to date."""
+    before, rest = PAGE.read_text(encoding='utf-8').split(_BEGIN)
+    after = rest.split(_END, 1)[1]
+    table = '\n'.join([_HEADER, '|---' * 5 + '|', *map(row_of, families())])
+    PAGE.write_text(f'{before}{_BEGIN}\n{table}\n{_END}{after}', encoding='utf-8')
+
+
+if __name__ == '__main__':
+    logging.disable(logging.WARNING)  # MMEngine tells of each weight
+    write()
