@@ -48,7 +48,10 @@ ROWS = [
     pytest.param(
         'train.py {lost_module}',
         ValueError,
-        ['cannot be read: ImportError: Failed to import', 'no_such_module'],
+        [
+            'cannot be read: ImportError: Failed to import',
+            "No module named 'no_such_module'; the folder of a module of your own must be on PYTH",
+        ],
         id='a module that cannot be imported',
     ),
     pytest.param(
