@@ -102,6 +102,8 @@ def load_checkpoint(filename: str, map_location: Any = 'cpu') -> dict:
     except DAMAGED as error:
         reason = _REASON.search(str(error))
         found = reason.group(1) if reason else str(error) or type(error).__name__
+        if isinstance(error, IndexError):  # of the pickle's stack: it is another kind of file
+            found = 'its bytes are no pickle'
         raise CheckpointRefused(
             path, f'is not a PyTorch checkpoint, or is damaged: {found}', advice=again
         ) from error

@@ -164,6 +164,14 @@ def test_a_file_that_is_no_checkpoint_is_called_so(tmp_path, content):
     assert 'weights_only' not in str(error.value)
 
 
+def test_bytes_that_take_from_an_empty_stack_are_no_pickle(tmp_path):
+    (tmp_path / 'script.pth').write_bytes(b'.')
+    with pytest.raises(
+        ValueError, match=r'script\.pth is .* or is damaged: its bytes are no pickle$'
+    ):
+        load_checkpoint(str(tmp_path / 'script.pth'))
+
+
 @zip_and_legacy
 def test_a_truncated_checkpoint_is_called_damaged_wherever_it_was_cut(tmp_path, as_zip):
     save({'state_dict': {'weight': torch.randn(20)}}, tmp_path / 'full.pth', as_zip)
