@@ -55,13 +55,13 @@ ROWS = [
     pytest.param(
         TAUGHT + ' method.0.loss.tau=4',
         TypeError,
-        ['loss KDLoss:', "unexpected keyword argument 'tau'"],
+        ['loss KDLoss:', "unexpected keyword argument 'tau'; it takes temperature, loss_weight, "],
         id='a misspelled argument of the loss',
     ),
     pytest.param(
         TAUGHT + ' method.0.rows=all',
         TypeError,
-        "unexpected keyword argument 'rows'",
+        "unexpected keyword argument 'rows'; it takes loss, of, target, processors, ",
         id='a misspelled argument of the term',
     ),
     pytest.param(
