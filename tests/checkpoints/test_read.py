@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -164,12 +165,21 @@ def test_a_file_that_is_no_checkpoint_is_called_so(tmp_path, content):
     assert 'weights_only' not in str(error.value)
 
 
-def test_bytes_that_take_from_an_empty_stack_are_no_pickle(tmp_path):
-    (tmp_path / 'script.pth').write_bytes(b'.')
+@pytest.mark.parametrize(
+    'content',
+    [
+        b'.',
+        b'<!DOCTYPE html><html><title>404 Not Found</title></html>',
+        b'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n',
+    ],
+    ids=['an empty stack', 'html', 'git-lfs'],
+)
+def test_a_file_of_another_kind_is_known_by_its_beginning(tmp_path, content):
+    (tmp_path / 'odd.pth').write_bytes(content)
     with pytest.raises(
-        ValueError, match=r'script\.pth is .* or is damaged: its bytes are no pickle$'
+        ValueError, match=f'damaged: it begins with {re.escape(repr(content[:40]))}'
     ):
-        load_checkpoint(str(tmp_path / 'script.pth'))
+        load_checkpoint(str(tmp_path / 'odd.pth'))
 
 
 @zip_and_legacy
