@@ -161,10 +161,10 @@ ROWS = [
         id='an audit each 0 iterations',
     ),
     pytest.param(
-        'train.py {retina} ' + BY_TOY_TEACHER + ' ' + ON_TOY,
+        'train.py {rpn} ' + BY_TOY_TEACHER + ' ' + ON_TOY,
         ValueError,
-        ['no adapter knows', 'RetinaNet (bbox_head=RetinaHead);', 'RoIHeadAdapter'],
-        id='a dense head',
+        ['no adapter knows', 'the student, RPN (bbox_head=RPNHead);', 'RoIHeadAdapter'],
+        id='a student that tells no classes apart',
     ),
     pytest.param(
         'train.py {cascade} '
