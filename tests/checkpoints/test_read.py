@@ -142,6 +142,8 @@ def test_a_home_folder_may_be_written_as_a_tilde(tmp_path, monkeypatch):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'nowhere\.pth does not exist'):
         load_checkpoint(str(tmp_path / 'nowhere.pth'))
+    with pytest.raises(FileNotFoundError, match=r'is a folder, expected a file in it'):
+        load_checkpoint(str(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ ROWS = [
         'train.py mmdet::retinanet/retinanet_r18.py',
         FileNotFoundError,
         [
-            'config mmdet::retinanet/retinanet_r18.py is none of mmdet;',
+            'config mmdet::retinanet/retinanet_r18.py does not exist; expected the path of a file',
             "got 'retinanet/retinanet_r18.py'",
         ],
         id="none of MMDetection's",

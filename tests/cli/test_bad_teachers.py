@@ -209,7 +209,7 @@ ROWS = [
     pytest.param(
         DETECTOR + ' --teacher resnet14 --teacher-checkpoint {resnet14} --method kd',
         ValueError,
-        '--teacher resnet14 is neither a config file nor mmdet::…',
+        ['--teacher resnet14 is neither a config file nor mmdet::…', "give the teacher's config"],
         id="a network's name for a detector",
     ),
 ]
