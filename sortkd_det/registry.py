@@ -5,7 +5,8 @@ ours with the prefix: ``type='sortkd_det.DistillHook'``. Inside a method the
 prefix may be left out (see :func:`build`).
 """
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -94,7 +95,24 @@ def build(registry: Registry, config: Any, what: str) -> Any:
             )
         )
         raise KeyError(f'unknown {what} {name!r}; registered are: {known}')
+    return construct(cls, arguments, f'{what} {name}')
+
+
+def construct(cls: Callable, arguments: Mapping, what: str) -> Any:
+    """Call ``cls`` with the arguments of a config.
+
+    Raises:
+        TypeError: arguments that it does not take, with those that it does, or of the wrong type;
+            the message begins with ``what``.
+    """
     try:
         return cls(**arguments)
     except TypeError as error:
-        raise TypeError(f'{what} {name}: {error}') from error
+        taken = inspect.signature(cls).parameters
+        all_taken = any(each.kind is each.VAR_KEYWORD for each in taken.values())
+        hint = (
+            ''
+            if all_taken or taken.keys() >= arguments.keys()
+            else f'; it takes {", ".join(taken)}'
+        )
+        raise TypeError(f'{what}: {error}{hint}') from error

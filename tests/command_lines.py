@@ -237,8 +237,8 @@ class Given(dict):
         config.dump(self.folder / 'other.json')
         return self.folder / 'other.json'
 
-    def retina(self):
-        return self.other_detector('retinanet_r50_fpn')
+    def rpn(self):
+        return self.other_detector('rpn_r50_fpn')
 
     def cascade(self):
         return self.other_detector('cascade-rcnn_r50_fpn')

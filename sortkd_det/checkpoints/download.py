@@ -33,6 +33,8 @@ def local_path(filename: str) -> str:
     """
     path = download(filename) if is_address(filename) else os.path.expanduser(filename)
     if not os.path.isfile(path):
+        if os.path.isdir(path):
+            raise FileNotFoundError(f'checkpoint {filename} is a folder, expected a file in it')
         raise FileNotFoundError(f'checkpoint {filename} does not exist')
     return path
 

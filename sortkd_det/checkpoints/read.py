@@ -100,10 +100,10 @@ def load_checkpoint(filename: str, map_location: Any = 'cpu') -> dict:
         error.file, error.advice = path, _SAVE_WEIGHTS_ALONE
         raise
     except DAMAGED as error:
-        reason = _REASON.search(str(error))
-        found = reason.group(1) if reason else str(error) or type(error).__name__
         raise CheckpointRefused(
-            path, f'is not a PyTorch checkpoint, or is damaged: {found}', advice=again
+            path,
+            f'is not a PyTorch checkpoint, or is damaged: {_damage(path, error)}',
+            advice=again,
         ) from error
     if not isinstance(checkpoint, Mapping):
         raise CheckpointRefused(
@@ -113,6 +113,16 @@ def load_checkpoint(filename: str, map_location: Any = 'cpu') -> dict:
     if checkpoint.get('meta'):
         checkpoint['meta'].pop('config', None)
     return checkpoint
+
+
+def _damage(path: str, error: Exception) -> str:
+    """What is wrong with a file that cannot be read; of one of another kind, how it begins."""
+    with open(path, 'rb') as file:
+        start = file.read(40)
+    if start and not start.startswith((b'PK', b'\x80')):  # a zip, a pickle
+        return f'it begins with {start!r}, which torch.save never writes'
+    reason = _REASON.search(str(error))
+    return reason.group(1) if reason else str(error) or type(error).__name__
 
 
 def _check_entries(checkpoint: Mapping, path: str) -> None:

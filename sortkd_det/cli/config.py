@@ -127,8 +127,8 @@ def _read_zoo(name: str) -> Config:
         return get_config(name)
     except (FileNotFoundError, ValueError) as error:
         raise FileNotFoundError(
-            f'config {name} is none of {package}; expected the path of one in its folder of '
-            f'configs, such as mmdet::retinanet/retinanet_r18_fpn_1x_coco.py, got {path!r}'
+            f'config {name} does not exist; expected the path of a file in the folder of configs '
+            f'of {package}, such as mmdet::retinanet/retinanet_r18_fpn_1x_coco.py, got {path!r}'
         ) from error
 
 

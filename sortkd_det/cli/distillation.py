@@ -108,7 +108,8 @@ def _classifier(cfg: Config, name: str) -> dict[str, Any]:
     if not slash or package_of(family) != 'sortkd_det':
         raise ValueError(
             f'--teacher {name} is neither a config file nor mmdet::…, and names of networks are '
-            'for classifiers of this package'
+            'for classifiers of this package, which the student of this config is not; give the '
+            "teacher's config"
         )
     kind = f'{family}/{name}'
     if MODELS.get(kind) is None:

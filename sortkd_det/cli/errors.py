@@ -8,6 +8,7 @@ import contextlib
 import logging
 import os
 import re
+import select
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -41,6 +42,8 @@ def run_tool(main: Callable[[argparse.Namespace], None], parser: argparse.Argume
         print(f'\n{str(interrupt) or "interrupted"}', file=sys.stderr)
         sys.exit(130)
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _is_output_closed():
+            sys.exit(1)
         # OpenCV's own, of an image that it refuses, is not imported for this.
         if not isinstance(error, _MENDABLE) and type(error).__module__ != 'cv2':
             raise
@@ -51,6 +54,21 @@ def run_tool(main: Callable[[argparse.Namespace], None], parser: argparse.Argume
         place = f'the traceback is in {log}' if log else '--debug shows the traceback'
         print(f'\nerror: {message} ({place})', file=sys.stderr)
         sys.exit(1)
+
+
+def _is_output_closed() -> bool:
+    """Whether nobody reads the output any more: ``tool | head``.
+
+    Other pipes, to workers, may break too. What is still to be written goes nowhere then, or
+    Python would complain of it at its exit.
+    """
+    output = 1
+    poll = select.poll()
+    poll.register(output, 0)  # errors are always reported
+    is_closed = any(event & select.POLLERR for _, event in poll.poll(0))
+    if is_closed:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return is_closed
 
 
 def _format_warning(

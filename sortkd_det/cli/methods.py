@@ -51,7 +51,8 @@ def read_method(name: str) -> MethodFile:
     if not is_own and not path.is_file():
         raise FileNotFoundError(
             f'no method {name!r} in configs/_base_/methods; there are: '
-            f'{", ".join(known_methods())}; a file of your own is named with its end: {name}.py'
+            f'{", ".join(known_methods())}; a file of your own is named '
+            f'with .py at its end: {name}.py'
         )
     cfg = read_config(str(path))
     if 'method' not in cfg:

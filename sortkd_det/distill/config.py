@@ -22,6 +22,13 @@ def read_config(path: str) -> Config:
         frames = traceback.extract_tb(error.__traceback__)
         lines = [f' ({f.filename}, line {f.lineno})' for f in frames if f.name == '<module>']
         reason = str(error).strip().split('\n')[0]
+        cause = error
+        while isinstance(cause.__context__, ImportError):  # MMEngine's message leaves it out
+            cause = cause.__context__
+        if cause is not error:
+            reason = f'{reason.partition(", the current sys.path")[0]}: {cause}'
+        if isinstance(cause, ModuleNotFoundError):
+            reason += '; the folder of a module of your own must be on PYTHONPATH'
         raise ValueError(
             f'config file {path} cannot be read: {type(error).__name__}: {reason}'
             + (lines[-1] if lines else '')

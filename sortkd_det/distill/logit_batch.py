@@ -84,14 +84,27 @@ class LogitBatch:
             )
         self._check_background()
         check_labels(self.student, self.labels, self.label_without_column, least)
+        if not isinstance(self.weight, Tensor):
+            raise TypeError(
+                f'weight must be a Tensor of one number per row, got {self.weight!r}; where all '
+                'rows count the same it is torch.ones(N)'
+            )
         check_weight(self.weight, len(self.student))
         if not self.weight.is_floating_point():
             raise TypeError(f'weight must be of a floating dtype, got {self.weight.dtype}')
-        if self.second is not None and self.second.activation != self.activation:
-            raise ValueError(
-                f'the second view has activation={self.second.activation!r} and the first '
-                f'{self.activation!r}; expected the same'
-            )
+        self._check_second()
+
+    def _check_second(self) -> None:
+        if self.second is None:
+            return
+        if not isinstance(self.second, LogitBatch):
+            raise TypeError(f'second must be a LogitBatch, got {type(self.second).__name__}')
+        for name in ('activation', 'background'):
+            own, other = getattr(self, name), getattr(self.second, name)
+            if other != own:
+                raise ValueError(
+                    f'the second view has {name}={other!r} and the first {own!r}; expected the same'
+                )
 
     def _check_background(self) -> None:
         num_columns = self.student.shape[1]

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from sortkd_det.functional import check_positive
 from sortkd_det.losses import FeatureLoss
-from sortkd_det.registry import MODELS, build
+from sortkd_det.registry import MODELS, build, construct
 
 from .feature_batch import FeatureBatch
 from .feature_term import FeatureTerm
@@ -114,10 +114,7 @@ def _build_term(config: Any) -> Term | FeatureTerm:
     if kind is None and 'loss' in arguments:
         arguments['loss'] = build(MODELS, arguments['loss'], 'loss')
         kind = 'FeatureTerm' if isinstance(arguments['loss'], FeatureLoss) else 'Term'
-    try:
-        return _TERMS[kind or 'Term'](**arguments)
-    except TypeError as error:
-        raise TypeError(f'term {config}: {error}') from error
+    return construct(_TERMS[kind or 'Term'], arguments, f'term {config}')
 
 
 def _times(value: Any, weight: float) -> Any:

@@ -1,5 +1,6 @@
 """A term: one summand of a method."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -69,7 +70,8 @@ class Term(nn.Module):
 
     Raises:
         KeyError: unknown processor or loss; the registered ones are named.
-        TypeError: an argument of the wrong type; a loss of features.
+        TypeError: an argument of the wrong type; a loss of features, or one that does not take
+            what a loss of logits is called with.
         ValueError: an argument out of its range.
     """
 
@@ -99,6 +101,8 @@ class Term(nn.Module):
                 f'{type(self.loss).__name__} is a loss of features; expected one of logits, or '
                 "type='FeatureTerm'"
             )
+        if not isinstance(self.loss, LogitLoss):
+            _check_call(self.loss)
         self.of = check_choice('of', of, LOGITS)
         self.target = check_choice('target', target, ('teacher', 'student'))
         self.processors = _build_processors(processors, 'processors')
@@ -189,7 +193,8 @@ class Term(nn.Module):
         weight, avg_factor = self.rows.weigh(batch)
         if not isinstance(self.loss, LogitLoss):
             target = self.process(self.processors, target, batch)
-            return self.loss(student, target, batch.labels, weight, avg_factor)
+            how = {'labels': batch.labels, 'weight': weight, 'avg_factor': avg_factor}
+            return self.loss(student, target, **how)
         # The loss applies the last processor: it may do so in the kernel that computes it.
         *earlier, last = self._operations(self.processors, batch) or [None]
         for operation in earlier:
@@ -205,6 +210,24 @@ class Term(nn.Module):
     def _operations(self, processors: Sequence[Any], batch: LogitBatch) -> list[Callable]:
         unsorted = self.rows.unsorted_label(batch)
         return [operation_of(each, unsorted, batch.background_column) for each in processors]
+
+
+def _check_call(loss: Any) -> None:
+    """Raise unless a loss that is no :class:`LogitLoss` is a module that takes what it is given.
+
+    MMDetection's own take a weight where labels stand here.
+    """
+    try:
+        if not isinstance(loss, nn.Module):
+            raise TypeError('it is no torch.nn.Module')
+        signature = inspect.signature(loss.forward)
+        signature.bind(None, None, labels=None, weight=None, avg_factor=None)
+    except TypeError as error:
+        raise TypeError(
+            f'{getattr(loss, "__name__", type(loss).__name__)} is no loss between logits: {error}; '
+            'expected a module that is called with (student, target, labels, weight, avg_factor), '
+            'as those are that inherit from sortkd_det.losses.LogitLoss'
+        ) from error
 
 
 def _build_processors(configs: Sequence[Any], name: str) -> list[Any]:

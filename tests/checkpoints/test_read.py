@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -141,6 +142,8 @@ def test_a_home_folder_may_be_written_as_a_tilde(tmp_path, monkeypatch):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'nowhere\.pth does not exist'):
         load_checkpoint(str(tmp_path / 'nowhere.pth'))
+    with pytest.raises(FileNotFoundError, match=r'is a folder, expected a file in it'):
+        load_checkpoint(str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -162,6 +165,23 @@ def test_a_file_that_is_no_checkpoint_is_called_so(tmp_path, content):
     with pytest.raises(ValueError, match=r'odd\.pth is not a PyTorch checkpoint') as error:
         load_checkpoint(str(tmp_path / 'odd.pth'))
     assert 'weights_only' not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        b'.',
+        b'<!DOCTYPE html><html><title>404 Not Found</title></html>',
+        b'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n',
+    ],
+    ids=['an empty stack', 'html', 'git-lfs'],
+)
+def test_a_file_of_another_kind_is_known_by_its_beginning(tmp_path, content):
+    (tmp_path / 'odd.pth').write_bytes(content)
+    with pytest.raises(
+        ValueError, match=f'damaged: it begins with {re.escape(repr(content[:40]))}'
+    ):
+        load_checkpoint(str(tmp_path / 'odd.pth'))
 
 
 @zip_and_legacy

@@ -48,7 +48,10 @@ ROWS = [
     pytest.param(
         'train.py {lost_module}',
         ValueError,
-        ['cannot be read: ImportError: Failed to import', 'no_such_module'],
+        [
+            'cannot be read: ImportError: Failed to import',
+            "No module named 'no_such_module'; the folder of a module of your own must be on PYTH",
+        ],
         id='a module that cannot be imported',
     ),
     pytest.param(
@@ -131,7 +134,7 @@ ROWS = [
         'train.py mmdet::retinanet/retinanet_r18.py',
         FileNotFoundError,
         [
-            'config mmdet::retinanet/retinanet_r18.py is none of mmdet;',
+            'config mmdet::retinanet/retinanet_r18.py does not exist; expected the path of a file',
             "got 'retinanet/retinanet_r18.py'",
         ],
         id="none of MMDetection's",

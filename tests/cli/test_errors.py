@@ -38,6 +38,25 @@ def test_an_interrupted_run_is_no_error(monkeypatch, capsys, error, code, says):
     assert capsys.readouterr().err == says
 
 
+def test_output_that_nobody_reads_any_more_is_no_error(run_python):
+    code = (
+        'import argparse, os, sys\n'
+        'from sortkd_det.cli.errors import run_tool\n'
+        'reads, writes = os.pipe()\n'
+        'os.dup2(writes, 1)\n'
+        'os.close(reads)\n'
+        'run_tool(lambda args: print("x" * 10**6), argparse.ArgumentParser())\n'
+    )
+    done = run_python('-c', code, check=False)
+    assert (done.returncode, done.stderr) == (1, '')
+
+
+def test_a_pipe_that_breaks_elsewhere_is_an_error(monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        ends(BrokenPipeError(32, 'Broken pipe'), monkeypatch)
+    assert 'Broken pipe (' in capsys.readouterr().err
+
+
 def test_an_image_that_opencv_refuses_is_one_line(monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         ends(cv2.error('OpenCV: too many pixels in an image'), monkeypatch)

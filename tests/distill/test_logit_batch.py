@@ -92,6 +92,13 @@ def test_read_as_one_softmax_rows_of_background_count_no_more():
         pytest.param({'labels': torch.zeros(2).long()}, ValueError, r'labels must have shape \(3,'),
         pytest.param({'weight': torch.ones(2)}, ValueError, 'weight must have one number per row'),
         pytest.param({'weight': torch.ones(3).long()}, TypeError, 'weight must be of a floating'),
+        pytest.param({'weight': None}, TypeError, r'weight must be a Tensor of .* got None; where'),
+        pytest.param({'second': (0, 1)}, TypeError, 'second must be a LogitBatch, got tuple'),
+        pytest.param(
+            {'second': make(labels=torch.zeros(3).long(), background=None)},
+            ValueError,
+            'the second view has background=None and the first 2; expected the same',
+        ),
         pytest.param({'background': 1}, ValueError, 'background is 1 .* expected 2, the number of'),
         pytest.param(
             {'activation': 'softmax'}, ValueError, r'background is 2 .* a column of .* in 0…1, or'

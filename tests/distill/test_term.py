@@ -409,11 +409,36 @@ def test_is_called_by_its_losss_type_unless_named():
         ({'loss': {'temperature': 1}}, TypeError, 'a loss needs a type'),
         ({'loss': {'type': 'KDLoss', 'T': 1}}, TypeError, "loss KDLoss: .*'T'"),
         ({'loss': {'type': 'KDLoss', 'temperature': 0}}, ValueError, 'temperature must be'),
+        (
+            {'loss': 'LearnableTemperature'},
+            TypeError,
+            '^LearnableTemperature is no loss between logits: .*; expected a module that is called',
+        ),
+        ({'loss': torch.dist}, TypeError, r'^dist is no loss .*: it is no torch\.nn\.Module'),
     ],
 )
 def test_unfit_arguments_are_refused(arguments, error, message):
     with pytest.raises(error, match=message):
         Term(**{'loss': 'KDLoss', **arguments})
+
+
+def test_a_loss_of_mmdetection_which_takes_no_labels_is_refused():
+    losses = pytest.importorskip('mmdet.models.losses')
+    kd = losses.KnowledgeDistillationKLDivLoss()
+    with pytest.raises(TypeError, match=r"^KnowledgeDistillationKLDivLoss .*argument 'labels'"):
+        Term(kd)
+
+
+def test_a_loss_of_another_kind_gets_labels_and_weights_by_their_names(batch):
+    class OfTheLabel(torch.nn.Module):
+        def forward(self, student, target, avg_factor, weight, labels):
+            taken = (student - target).gather(1, labels[:, None])[:, 0]
+            return (taken * weight).sum() / avg_factor
+
+    rows = range(len(batch.labels))
+    difference = (batch.student - batch.teacher).detach()[rows, batch.labels].tolist()
+    expected = slow_mean(difference, batch.weight.tolist())
+    assert value(Term(OfTheLabel())(batch, 1)) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,21 @@ def test_the_lists_of_methods_are_those_of_the_configs():
         assert path.read_text(encoding='utf-8') == expected, 'python tools/list_methods.py --write'
 
 
+@pytest.mark.parametrize(
+    'path',
+    [*DOCUMENTS, REPO / 'benchmarks/README.md'],
+    ids=lambda path: str(path.relative_to(REPO)),
+)
+def test_files_that_a_document_names_are_there(path):
+    rooms = 'benchmarks|configs|docs|requirements|sortkd_det|tests|tools'
+    named = re.findall(
+        rf'(?<![\w./:])((?:{rooms})/[\w./*-]*\w\.(?:py|sh|md|csv|txt|png))', path.read_text()
+    )
+    theirs = {'tools/misc/download_dataset.py'}  # MMDetection's
+    pattern = {name: name.replace('NAME', '*') for name in set(named) - theirs}
+    assert [name for name, glob in pattern.items() if not list(REPO.glob(glob))] == []
+
+
 @pytest.mark.parametrize('path', DOCUMENTS, ids=lambda path: path.name)
 def test_lines_and_cells_are_short_enough_to_be_read(path):
     text = re.sub(r'```.*?```', '', path.read_text(encoding='utf-8'), flags=re.DOTALL)

@@ -1,4 +1,4 @@
-"""What may begin a run; what may not is in tests/test_bad_inputs.py."""
+"""What may begin a run; what may not is in tests/cli/test_bad_checkpoints.py."""
 
 from types import SimpleNamespace
 
