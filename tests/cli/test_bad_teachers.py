@@ -17,7 +17,7 @@ ROWS = [
     pytest.param(
         TAUGHT + ' --teacher-checkpoint {pictures}',
         FileNotFoundError,
-        ['checkpoint', 'pictures', 'does not exist'],
+        ['checkpoint', 'pictures', 'is a folder, expected a file in it'],
         id='a folder',
     ),
     pytest.param(
