@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 from mmengine.registry import MODELS
 
 from .methods import MethodFile, known_methods
-from .packages import package_of, uses_mmdet
+from .packages import imported_by, package_of, uses_mmdet
 
 #: What ``--cfg-options`` may call the arguments of the two hooks; ``audit`` is the second one.
 SETTINGS = ('teacher', 'method', 'student_weight', 'check_teacher', 'audit')
@@ -123,10 +123,7 @@ def _classifier(cfg: Config, name: str) -> dict[str, Any]:
 
 def _import(cfg: Config, modules: Sequence[str]) -> None:
     """Have modules imported where the config, or what is kept of it in a work dir, is read."""
-    imports = cfg.get('custom_imports') or dict(imports=[], allow_failed_imports=False)
-    names = imports['imports']
-    names = [names] if isinstance(names, str) else names
-    every = list(dict.fromkeys((*names, *modules)))
+    every = list(dict.fromkeys((*imported_by(cfg), *modules)))
     cfg.custom_imports = dict(imports=every, allow_failed_imports=False)
 
 
@@ -207,9 +204,7 @@ def student_config(cfg: Config) -> Config:
         plain.custom_hooks = hooks
     imports = plain.pop('custom_imports', None)
     if imports:
-        names = imports['imports']
-        names = [names] if isinstance(names, str) else names
-        imports['imports'] = [name for name in names if not _is_ours(name)]
+        imports['imports'] = [name for name in imported_by(cfg) if not _is_ours(name)]
         if imports['imports']:
             plain.custom_imports = imports
     return plain

@@ -8,6 +8,8 @@ from typing import Any
 
 from sortkd_det.distill import read_config
 
+from .packages import imported_by
+
 METHODS = Path(__file__).resolve().parents[2] / 'configs/_base_/methods'
 _VARIABLES = ('method', 'student_weight', 'custom_imports')
 
@@ -61,11 +63,10 @@ def read_method(name: str) -> MethodFile:
         meant = get_close_matches(variable, _VARIABLES, n=1, cutoff=0.8)
         if meant and variable not in _VARIABLES:
             raise ValueError(f'--method {name}: {variable} means nothing; is {meant[0]} meant?')
-    imports = (cfg.get('custom_imports') or {}).get('imports', [])
     return MethodFile(
         path.stem,
         is_own,
         cfg.method,
         cfg.get('student_weight'),
-        [imports] if isinstance(imports, str) else list(imports),
+        imported_by(cfg),
     )

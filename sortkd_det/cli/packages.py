@@ -10,6 +10,12 @@ def package_of(kind: Any) -> str:
     return str(kind.__module__ if isinstance(kind, type) else kind).split('.')[0]
 
 
+def imported_by(cfg: Config) -> list[str]:
+    """The modules that a config has imported, which may be a list or a name alone."""
+    names = (cfg.get('custom_imports') or {}).get('imports', [])
+    return [names] if isinstance(names, str) else list(names)
+
+
 def uses_mmdet(cfg: Config) -> bool:
     """Whether the run is one of MMDetection's; a classifier needs neither it nor mmcv."""
     kind = (cfg.get('model') or {}).get('type')  # a class, in configs of the new style

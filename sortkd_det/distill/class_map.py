@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -56,6 +57,7 @@ class ClassMap:
             )
         self.index: list[int] | None = None
         self._asked = False
+        self._places: dict[torch.device, tuple[Tensor, Tensor]] = {}
         self.own, self.other = own, other
         if own is None or other is None:
             if renamed:
@@ -184,17 +186,27 @@ class ClassMap:
                 f'the teacher has {len(self.other)} classes, and its logits {tuple(logits.shape)} '
                 f'have {logits.shape[dim]} columns in dimension {dim}; expected {expected}'
             )
-        index = torch.tensor(self.index, device=logits.device)
+        index, rest = self._places_on(logits.device)
         taken = logits.index_select(dim, index.clamp(min=0))
         shape = [-1 if axis == dim % logits.dim() else 1 for axis in range(logits.dim())]
         lacking = (index < 0).view(shape)
         if activation == 'sigmoid':
             return taken.masked_fill(lacking, _UNKNOWN)
         total = logits.logsumexp(dim, keepdim=True)
-        rest = [column for column in range(logits.shape[dim]) if column not in self.index]
-        rest = logits.index_select(dim, torch.tensor(rest, device=logits.device))
         taken = torch.where(lacking, total + _UNKNOWN, taken)
-        return torch.cat([taken, rest.logsumexp(dim, keepdim=True)], dim)
+        poured = logits.index_select(dim, rest).logsumexp(dim, keepdim=True)
+        return torch.cat([taken, poured], dim)
+
+    def _places_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """The student's classes among the teacher's columns, and the columns that are left, of a
+        softmax; copied once to each device.
+        """
+        if device not in self._places:
+            left = sorted({*range(len(self.other) + 1)} - {*self.index})
+            self._places[device] = tuple(
+                torch.tensor(columns, device=device) for columns in (self.index, left)
+            )
+        return self._places[device]
 
     def mask(self, batch: LogitBatch) -> LogitBatch:
         """The batch with weight 0 in rows whose class the teacher lacks; what it says of boxes
@@ -209,11 +221,15 @@ class ClassMap:
                 'the adapter did not map them; expected teacher.class_map.columns(logits, '
                 'activation) in its batch (docs/extending.md), or a teacher of the same classes'
             )
-        lacking = [at for at, column in enumerate(self.index or []) if column < 0]
-        if not lacking:
+        if not self._lacking:
             return batch
-        known = torch.isin(batch.labels, batch.labels.new_tensor(lacking), invert=True)
+        known = torch.isin(batch.labels, batch.labels.new_tensor(self._lacking), invert=True)
         return replace(batch, weight=batch.weight * known)
+
+    @cached_property
+    def _lacking(self) -> list[int]:
+        """The student's labels that the teacher does not know."""
+        return [at for at, column in enumerate(self.index or []) if column < 0]
 
     def relabel(self, data_samples: Sequence[Any]) -> Sequence[Any]:
         """What the teacher predicts, in the student's labels; other classes are left out.
