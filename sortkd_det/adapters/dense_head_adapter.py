@@ -13,11 +13,10 @@ from sortkd_det.registry import ADAPTERS
 
 from .box_reader import BoxReader
 from .dense_head_reader import (
-    DenseHeadReader,
-    SSDHeadReader,
     all_logits,
     class_maps,
     gather,
+    reader_of,
     rows_where,
 )
 from .dense_heads import (
@@ -28,9 +27,12 @@ from .dense_heads import (
     check_readable,
     dense_head_of,
     is_head,
+    places_of,
     priors_of,
+    strides_of,
 )
 from .detector_adapter import DetectorAdapter
+from .objects import centres
 
 #: Priors of each object where the head assigns none: as many as ATSS takes of a level.
 PRIORS_PER_OBJECT = 9
@@ -72,9 +74,7 @@ class DenseHeadAdapter(DetectorAdapter):
         self.activation = activation_of_head(self.head)
         teacher.class_map.check_numbers(self.head.num_classes, self.teacher_head.num_classes)
         self._check_heads()
-        self.reader = (SSDHeadReader if is_head(self.head, 'SSDHead') else DenseHeadReader)(
-            self.head
-        )
+        self.reader = reader_of(self.head)
         self.box_reader = None
         if BoxReader.reads(self.head, self.teacher_head):
             self.box_reader = BoxReader(self.head)
@@ -217,11 +217,7 @@ class DenseHeadAdapter(DetectorAdapter):
         A prior that is best for several objects is that of which it is surest.
         """
         maps = self.reader.maps
-        grids = priors_of(self.head).grid_priors(
-            [level.shape[-2:] for level in maps], device=maps[0].device
-        )
-        priors = torch.cat([grid.flatten(0, -2) for grid in grids])
-        centres = (priors[:, :2] + priors[:, -2:]) / 2
+        middles = centres(places_of(self.head, maps))
         scores = all_logits(teacher_maps, maps, None).unflatten(0, (len(data_samples), -1))
         labels = torch.full(
             scores.shape[:2], self.reader.num_classes, dtype=torch.int64, device=scores.device
@@ -231,9 +227,9 @@ class DenseHeadAdapter(DetectorAdapter):
             boxes = getattr(objects.bboxes, 'tensor', objects.bboxes)[:, None]
             if len(boxes) == 0:
                 continue
-            inside = ((centres >= boxes[..., :2]) & (centres <= boxes[..., 2:])).all(2)
+            inside = ((middles >= boxes[..., :2]) & (middles <= boxes[..., 2:])).all(2)
             of_objects = score.t()[objects.labels].float().masked_fill(~inside, -torch.inf)
-            top = of_objects.topk(min(PRIORS_PER_OBJECT, len(priors)), 1)
+            top = of_objects.topk(min(PRIORS_PER_OBJECT, len(middles)), 1)
             best = torch.full_like(of_objects, -torch.inf).scatter_(1, top.indices, top.values)
             surest, which = best.max(0)
             label.copy_(torch.where(surest > -torch.inf, objects.labels[which], label))
@@ -284,8 +280,7 @@ def _same_priors(first: Any, second: Any) -> bool:
 
 def _describe(generator: Any) -> str:
     """Priors, for an error."""
-    strides = [s[0] if isinstance(s, tuple | list) else s for s in generator.strides]
     return (
-        f'{type(generator).__name__}(strides={strides}, '
+        f'{type(generator).__name__}(strides={strides_of(generator)}, '
         f'num_base_priors={list(generator.num_base_priors)})'
     )

@@ -7,12 +7,11 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from .dense_head_reader import (
-    DenseHeadReader,
     DenseRows,
-    SSDHeadReader,
     all_logits,
     class_maps,
     gather,
+    reader_of,
     rows_where,
 )
 from .dense_heads import (
@@ -21,7 +20,9 @@ from .dense_heads import (
     activation_of_head,
     check_readable,
     is_head,
+    places_of,
     priors_of,
+    strides_of,
 )
 from .loss_calls import LossCalls, as_logits
 from .objects import ObjectRows, Objects, centres
@@ -50,7 +51,7 @@ class DenseObjectReader:
         self.head = head
         self.num_classes = head.num_classes
         self.activation = activation_of_head(head)
-        self.reader = (SSDHeadReader if is_head(head, 'SSDHead') else DenseHeadReader)(head)
+        self.reader = reader_of(head)
         self.boxes = LossCalls(getattr(head, 'loss_bbox', None))
 
     def attach(self) -> list[RemovableHandle]:
@@ -73,10 +74,11 @@ class DenseObjectReader:
         maps = self.reader.maps
         labels, weight = self.reader.read(data_samples)
         rows = rows_where(labels != self.num_classes, maps)
-        strides, priors = self._priors(rows)
+        strides = self._strides(rows)
         found = self._by_target(objects, rows, labels, strides)
         labels, weight = (each[rows.image, rows.index] for each in (labels, weight))
         if found is None:
+            priors = self._priors(rows, strides)
             found = objects.by_overlap(priors, labels, rows.image), priors
         logits = gather(maps, rows, getattr(self.head, 'loss_cls', None))
         return [ObjectRows(logits, labels, weight, *found, self.reader.sources)]
@@ -104,18 +106,20 @@ class DenseObjectReader:
                     return found, predicted[row_of] * scale
         return None
 
-    def _priors(self, rows: DenseRows) -> tuple[Tensor, Tensor]:
-        """(N,) strides and (N, 4) boxes of the priors of ``rows``."""
-        generator, maps = priors_of(self.head), self.reader.maps
-        grids = generator.grid_priors([each.shape[-2:] for each in maps], device=maps[0].device)
-        priors = torch.cat([grid.flatten(0, -2) for grid in grids])[rows.index]
-        widths = [each[0] if isinstance(each, tuple | list) else each for each in generator.strides]
-        counts = torch.tensor([len(level[0]) for level in rows.levels], device=priors.device)
-        strides = priors.new_tensor(widths).repeat_interleave(counts)
+    def _strides(self, rows: DenseRows) -> Tensor:
+        """(N,) float32, in pixels, of the levels of ``rows``."""
+        device = rows.index.device
+        counts = torch.tensor([len(level[0]) for level in rows.levels], device=device)
+        widths = strides_of(priors_of(self.head))
+        return torch.tensor(widths, dtype=torch.float32, device=device).repeat_interleave(counts)
+
+    def _priors(self, rows: DenseRows, strides: Tensor) -> Tensor:
+        """(N, 4), the boxes of the priors of ``rows``."""
+        priors = places_of(self.head, self.reader.maps)[rows.index]
         if priors.shape[1] == 2:
             half = strides[:, None] * _STRIDES_OF_A_POINT / 2
             priors = torch.cat([priors - half, priors + half], 1)
-        return strides, priors
+        return priors
 
 
 class DensePriors:
@@ -165,10 +169,7 @@ class DensePriors:
         Returns:
             Their logits (G, C) or (G, C + 1), and (G,) bool, all true.
         """
-        grids = priors_of(self.head).grid_priors(
-            [each.shape[-2:] for each in maps], device=maps[0].device
-        )
-        places = centres(torch.cat([grid.flatten(0, -2) for grid in grids]))
+        places = centres(places_of(self.head, maps))
         logits = [maps[0].new_zeros(0, maps[0].shape[2])]
         for image in range(len(maps[0])):
             here = objects.images == image

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from .adapter import Adapter
+from .dense_heads import is_head
 from .loss_calls import LossCalls, as_logits, hard_labels
 
 
@@ -190,6 +191,11 @@ class SSDHeadReader(DenseHeadReader):
             ],
         )
         return torch.cat(labels, 1), torch.cat(weight, 1).float()
+
+
+def reader_of(head: nn.Module) -> DenseHeadReader:
+    """The reader of a student's dense head."""
+    return SSDHeadReader(head) if is_head(head, 'SSDHead') else DenseHeadReader(head)
 
 
 def class_maps(head: nn.Module, output: Sequence) -> list[Tensor]:

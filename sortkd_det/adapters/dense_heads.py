@@ -1,8 +1,10 @@
 """What is known of MMDetection's dense heads by their classes."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from .loss_calls import activation_of
 
@@ -82,3 +84,20 @@ def priors_of(head: nn.Module) -> Any:
         f'{type(head).__name__} has no prior_generator, which tells where its '
         'logits are; expected a dense head as MMDetection has them'
     )
+
+
+def places_of(head: nn.Module, maps: Sequence[Tensor]) -> Tensor:
+    """Its priors on the maps of an image, level by level: (P, 4) boxes or (P, 2 or more) points.
+
+    Args:
+        head: the head.
+        maps: for each level a map (…, H, W).
+    """
+    sizes = [level.shape[-2:] for level in maps]
+    grids = priors_of(head).grid_priors(sizes, device=maps[0].device)
+    return torch.cat([grid.flatten(0, -2) for grid in grids])
+
+
+def strides_of(generator: Any) -> list[int]:
+    """The stride of each level of a generator of priors; of two that it names the first."""
+    return [each[0] if isinstance(each, tuple | list) else each for each in generator.strides]

@@ -52,6 +52,23 @@ class DetectorAdapter(Adapter):
         """The levels that :meth:`prepare` has made, each (B, C, H, W), ready for a head."""
         return self.teacher.finish(self._features)
 
+    def features_of(self, num_images: int) -> tuple[Tensor, ...]:
+        """The same for heads that pool from them: of ``num_images`` images, in float32.
+
+        Raises:
+            ValueError: they are of another number of images.
+        """
+        features = self.teacher_features()
+        if len(features[0]) != num_images:
+            raise ValueError(
+                f'the teacher, a {type(self.teacher.model).__name__}, makes features of '
+                f'{len(features[0])} images from {num_images}; {type(self).__name__} expects those '
+                'of one branch: give a TridentNet test_branch_idx=1'
+            )
+        if self.teacher.dtype is not None:  # mmcv's RoIAlign has no bfloat16, on the CPU no float16
+            features = tuple(level.float() for level in features)
+        return features
+
     def attach_features(self) -> list[RemovableHandle]:
         """Register the hook on the student's neck, or on its backbone where there is none."""
         neck = getattr(self.student, 'neck', None)

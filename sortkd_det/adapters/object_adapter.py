@@ -17,7 +17,15 @@ from .detector_adapter import DetectorAdapter
 from .loss_calls import activation_of, hard_labels
 from .objects import ObjectRows, Objects
 from .query_head import QueryHeadReader, best_queries, see_by_queries
-from .roi_head_adapter import RoIHeadAdapter, StageCalls, box_heads, is_sparse, stage_weights
+from .roi_head_adapter import (
+    RoIHeadAdapter,
+    StageCalls,
+    box_heads,
+    checked_roi_head,
+    is_sparse,
+    stage_calls,
+    stage_weights,
+)
 from .sparse_roi_head import SparseRoIReader, see_by_stages
 
 
@@ -122,15 +130,7 @@ class ObjectAdapter(DetectorAdapter):
         """
         objects = Objects.of(data_samples)
         parts = self.reader.rows(objects, data_samples)
-        features = self.teacher_features()
-        if len(features[0]) != len(inputs):
-            raise ValueError(
-                f'the teacher, a {type(self.teacher.model).__name__}, makes features of '
-                f'{len(features[0])} images from {len(inputs)}; ObjectAdapter expects those of one '
-                'branch: give a TridentNet test_branch_idx=1'
-            )
-        if self.teacher.dtype is not None:  # mmcv's RoIAlign has no bfloat16, on the CPU no float16
-            features = tuple(level.float() for level in features)
+        features = self.features_of(len(inputs))
         with torch.no_grad(), self.teacher.precision(inputs.device):
             if self.at == 'rows':
                 sights = [
@@ -201,11 +201,9 @@ class RoIObjectReader:
     def __init__(self, student: nn.Module) -> None:
         self.head = student.roi_head
         heads = list(box_heads(student).values())
-        extractors = self.head.bbox_roi_extractor
-        extractors = extractors if isinstance(extractors, nn.ModuleList) else [extractors]
         self.num_classes = heads[0].num_classes
         self.activation = activation_of(heads[0].loss_cls)
-        self.stages = [StageCalls(*each) for each in zip(extractors, heads, strict=True)]
+        self.stages = stage_calls(student)
         self.shares = stage_weights(self.head) if len(heads) > 1 else [1.0]
 
     def attach(self) -> list[RemovableHandle]:
@@ -302,7 +300,5 @@ def _checked_family(model: nn.Module, who: str) -> str:
             f'ObjectAdapter cannot read the {who}, a {type(model).__name__}, {_UNREADABLE[family]}'
         )
     if family == 'RoI':
-        from .roi_head_adapter import _checked_head
-
-        _checked_head(model, who)
+        checked_roi_head(model, who)
     return family

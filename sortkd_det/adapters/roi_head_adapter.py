@@ -46,8 +46,8 @@ class RoIHeadAdapter(DetectorAdapter):
     activation = 'softmax'
 
     def __init__(self, student: nn.Module, teacher: Teacher, stage: str | int | None = None):
-        self.head = _checked_head(student, 'student')
-        _checked_head(teacher.model, 'teacher')
+        self.head = checked_roi_head(student, 'student')
+        checked_roi_head(teacher.model, 'teacher')
         heads, teacher_heads = (
             list(box_heads(model).values()) for model in (student, teacher.model)
         )
@@ -59,10 +59,7 @@ class RoIHeadAdapter(DetectorAdapter):
         else:
             stage = 'first' if stage is None else _checked_stage(stage, len(teacher_heads))
             self.teacher_stages = [stage] * len(heads)
-        self.stages = [
-            StageCalls(extractor, each)
-            for extractor, each in zip(_listed(self.head.bbox_roi_extractor), heads, strict=True)
-        ]
+        self.stages = stage_calls(student)
         self._images_checked = False
         super().__init__(student, teacher)
 
@@ -164,15 +161,7 @@ class RoIHeadAdapter(DetectorAdapter):
         """(N, C + 1) for the RoIs of each stage."""
         if not any(map(len, rois)):
             return [each.new_zeros(0, self.num_classes + 1) for each in rois]
-        features = self.teacher_features()
-        if len(features[0]) != num_images:
-            raise ValueError(
-                f'the teacher, a {type(self.teacher.model).__name__}, makes features of '
-                f'{len(features[0])} images from {num_images}; RoIHeadAdapter expects those of '
-                'one branch: give a TridentNet test_branch_idx=1'
-            )
-        if self.teacher.dtype is not None:  # mmcv's RoIAlign has no bfloat16, on the CPU no float16
-            features = tuple(level.float() for level in features)
+        features = self.features_of(num_images)
         model = self.teacher.model
         with torch.no_grad(), self.teacher.precision(rois[0].device):
             context = context_of(model, features)
@@ -265,6 +254,13 @@ class StageCalls(LossCalls):
         self.rois_of_calls: list[Tensor | None] = []
 
 
+def stage_calls(model: nn.Module) -> list[StageCalls]:
+    """One for each stage of a two-stage detector."""
+    extractors = model.roi_head.bbox_roi_extractor
+    extractors = extractors if isinstance(extractors, nn.ModuleList) else [extractors]
+    return [StageCalls(*each) for each in zip(extractors, box_heads(model).values(), strict=True)]
+
+
 @dataclass(frozen=True, eq=False)
 class _TrainingCall:
     """The call of a stage's ``loss_cls`` that trains it.
@@ -333,8 +329,12 @@ def is_sparse(model: nn.Module) -> bool:
     return isinstance(model.roi_head, SparseRoIHead)
 
 
-def _checked_head(model: nn.Module, who: str) -> Any:
-    """The RoI head of ``model``, if this adapter can read it."""
+def checked_roi_head(model: nn.Module, who: str) -> Any:
+    """The RoI head of ``model``.
+
+    Raises:
+        ValueError: it is of a kind that cannot be read.
+    """
     from mmdet.models import roi_heads  # a detector is met, so that it is loaded
 
     head = getattr(model, 'roi_head', None)
@@ -376,10 +376,6 @@ def _checked_stage(stage: str | int, num_stages: int) -> str | int:
             f"'first', 'mean' or a whole number below {num_stages}, counted from 0; got {stage!r}"
         )
     return stage
-
-
-def _listed(modules: nn.Module) -> list[nn.Module]:
-    return list(modules) if isinstance(modules, nn.ModuleList) else [modules]
 
 
 def _joined(tensors: Sequence[Tensor]) -> Tensor:
