@@ -69,7 +69,7 @@ class Adapter(ABC):
 
     @abstractmethod
     def reset(self) -> None:
-        """Forget the last batch; called before each forward of the student."""
+        """Forget the last batch; called before each forward of the student and after its batch."""
 
     @abstractmethod
     def prepare(self, inputs: Any, data_samples: Any) -> None:

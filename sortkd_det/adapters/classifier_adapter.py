@@ -104,5 +104,4 @@ class ClassifierAdapter(Adapter):
                 background=None,
                 second=second,
             )
-        self.reset()
         return second

@@ -156,7 +156,7 @@ class DenseHeadAdapter(DetectorAdapter):
                 for each, loss in zip((maps, teacher_maps), losses, strict=True)
             )
             labels, weight = (each[rows.image, rows.index] for each in (labels, weight))
-        batch = LogitBatch(
+        return LogitBatch(
             student=student,
             teacher=taught,
             labels=labels,
@@ -167,8 +167,6 @@ class DenseHeadAdapter(DetectorAdapter):
             sources=self.reader.sources,
             find_boxes=find_boxes,
         )
-        self.reset()
-        return batch
 
     def _find_boxes(
         self, positive: Tensor, teacher_output: Sequence

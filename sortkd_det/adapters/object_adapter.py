@@ -145,7 +145,7 @@ class ObjectAdapter(DetectorAdapter):
                 ]
             taught, seen = (torch.cat(each) for each in zip(*sights, strict=True))
             taught = translate(taught, self.seen_as, self.activation)
-        batch = LogitBatch(
+        return LogitBatch(
             student=torch.cat([part.logits for part in parts]),
             teacher=taught,
             labels=torch.cat([part.labels for part in parts]),
@@ -155,8 +155,6 @@ class ObjectAdapter(DetectorAdapter):
             divisor='positives',
             sources=[source for part in parts for source in part.source],
         )
-        self.reset()
-        return batch
 
     def _of_objects(
         self, features: Any, objects: Objects, data_samples: Sequence, num_parts: int

@@ -144,7 +144,7 @@ class RoIHeadAdapter(DetectorAdapter):
         if len(calls) > 1:
             shares = stage_weights(self.head)
             weights = [weight * share for weight, share in zip(weights, shares, strict=True)]
-        batch = LogitBatch(
+        return LogitBatch(
             student=_joined(logits),
             teacher=_joined(self._teacher_logits(rois, len(inputs))),
             labels=_joined([each.labels for each in calls]),
@@ -154,8 +154,6 @@ class RoIHeadAdapter(DetectorAdapter):
             sources=logits if len(calls) > 1 else (),
             find_ground_truth=lambda: _are_ground_truth(_joined(rois), data_samples),
         )
-        self.reset()
-        return batch
 
     def _teacher_logits(self, rois: Sequence[Tensor], num_images: int) -> list[Tensor]:
         """(N, C + 1) for the RoIs of each stage."""
