@@ -10,9 +10,7 @@ from sortkd_det.functional import ACTIVATIONS
 
 from .methods import METHODS, known_methods, read_method
 
-#: Documents with a list of methods, below the folder of the checkout.
-DOCUMENTS = ('README.md', 'docs/methods.md')
-_MARK = '<!-- {}: made by `python tools/list_methods.py --write` -->'
+_MARK = '<!-- methods: made by `python tools/list_methods.py --write` -->'
 _END = '<!-- end -->'
 
 
@@ -51,7 +49,7 @@ def documents(root: Path) -> dict[Path, str]:
     names = ', '.join(f'`{row.name}`' for row in rows)
     sentence = textwrap.fill(f'`--method` takes {names}.', 110)
     lists = {'README.md': sentence, 'docs/methods.md': _markdown(rows)}
-    return {root / name: _with_list(root / name, lists[name]) for name in DOCUMENTS}
+    return {root / name: with_list(root / name, _MARK, content) for name, content in lists.items()}
 
 
 def _row(name: str) -> MethodRow:
@@ -109,10 +107,20 @@ def _code(names: tuple[str, ...]) -> str:
     return ', '.join(f'`{name}`' for name in names)
 
 
-def _with_list(path: Path, content: str) -> str:
-    text = path.read_text(encoding='utf-8')
-    mark = _MARK.format('methods')
-    if mark not in text or _END not in text.split(mark, 1)[1]:
-        raise ValueError(f'{path} has no lines {mark} and {_END} to put the methods between')
-    before, after = text.split(mark, 1)
-    return f'{before}{mark}\n{content}\n{_END}{after.split(_END, 1)[1]}'
+def between(path: Path, mark: str) -> tuple[str, str, str]:
+    """What stands in a document before, between and after the lines that a list is kept between.
+
+    Raises:
+        ValueError: the document has no such lines.
+    """
+    before, found, rest = path.read_text(encoding='utf-8').partition(f'{mark}\n')
+    content, end, after = rest.partition(f'{_END}\n')
+    if not (found and end):
+        raise ValueError(f'{path} has no lines {mark} and {_END} to put a list between')
+    return before, content, after
+
+
+def with_list(path: Path, mark: str, content: str) -> str:
+    """The text of a document with another list; errors as :func:`between`."""
+    before, _, after = between(path, mark)
+    return f'{before}{mark}\n{content}\n{_END}\n{after}'

@@ -6,13 +6,13 @@ python tests/adapters/detectors_page.py   writes it
 import logging
 from pathlib import Path
 
-from thin_detectors import DENSE, FAMILIES, student_of, teacher_of
+from thin_detectors import FAMILIES, student_of, teacher_of
 
 from sortkd_det.adapters import Adapter, build_adapter
+from sortkd_det.cli.method_tables import between, with_list
 
 PAGE = Path(__file__).parents[2] / 'docs/detectors.md'
-_BEGIN = '<!-- detectors: made by `python tests/adapters/detectors_page.py` -->'
-_END = '<!-- end -->'
+_MARK = '<!-- detectors: made by `python tests/adapters/detectors_page.py` -->'
 _HEADER = '| detector | config below `mmdet::` | adapter | each class is | what is paired |'
 # Adapters: what is paired.
 _PAIRED = {
@@ -38,21 +38,19 @@ def row_of(name: str) -> str:
 
 def families() -> list[str]:
     """The families, one for each row; a detector that is tested twice has one."""
-    return [name for name in FAMILIES if name not in DENSE or not name.endswith(', later')]
+    return [name for name in FAMILIES if not name.endswith(', later')]
 
 
 def rows_in_page() -> list[str]:
     """The rows that the page has."""
-    table = PAGE.read_text(encoding='utf-8').split(_BEGIN)[1].split(_END)[0]
-    return table.strip().splitlines()[2:]
+    _, table, _ = between(PAGE, _MARK)
+    return table.splitlines()[2:]
 
 
 def write() -> None:
     """Bring the page's table up to date."""
-    before, rest = PAGE.read_text(encoding='utf-8').split(_BEGIN)
-    after = rest.split(_END, 1)[1]
     table = '\n'.join([_HEADER, '|---' * 5 + '|', *map(row_of, families())])
-    PAGE.write_text(f'{before}{_BEGIN}\n{table}\n{_END}{after}', encoding='utf-8')
+    PAGE.write_text(with_list(PAGE, _MARK, table), encoding='utf-8')
 
 
 if __name__ == '__main__':
