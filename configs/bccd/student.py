@@ -31,38 +31,16 @@ test_pipeline = [
         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
     ),
 ]
+_data = dict(data_root=data_root, data_prefix=dict(img='images/'), metainfo=dict(classes=classes))
+_loader = dict(batch_size=4, num_workers=1)
 train_dataloader = dict(
-    batch_size=4,
-    num_workers=1,
-    dataset=dict(
-        data_root=data_root,
-        ann_file='annotations/train.json',
-        data_prefix=dict(img='images/'),
-        metainfo=dict(classes=classes),
-        pipeline=train_pipeline,
-    ),
+    dataset=dict(ann_file='annotations/train.json', pipeline=train_pipeline, **_data), **_loader
 )
 val_dataloader = dict(
-    batch_size=4,
-    num_workers=1,
-    dataset=dict(
-        data_root=data_root,
-        ann_file='annotations/val.json',
-        data_prefix=dict(img='images/'),
-        metainfo=dict(classes=classes),
-        pipeline=test_pipeline,
-    ),
+    dataset=dict(ann_file='annotations/val.json', pipeline=test_pipeline, **_data), **_loader
 )
 test_dataloader = dict(
-    batch_size=4,
-    num_workers=1,
-    dataset=dict(
-        data_root=data_root,
-        ann_file='annotations/test.json',
-        data_prefix=dict(img='images/'),
-        metainfo=dict(classes=classes),
-        pipeline=test_pipeline,
-    ),
+    dataset=dict(ann_file='annotations/test.json', pipeline=test_pipeline, **_data), **_loader
 )
 val_evaluator = dict(ann_file=data_root + 'annotations/val.json')
 test_evaluator = dict(ann_file=data_root + 'annotations/test.json')

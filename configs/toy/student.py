@@ -42,26 +42,25 @@ test_pipeline = [
         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
     ),
 ]
+_data = dict(data_root=data_root, metainfo=dict(classes=classes))
 train_dataloader = dict(
     batch_size=4,
     num_workers=1,
     dataset=dict(
-        data_root=data_root,
         ann_file='annotations/train.json',
         data_prefix=dict(img='train/'),
-        metainfo=dict(classes=classes),
         pipeline=train_pipeline,
+        **_data,
     ),
 )
 val_dataloader = dict(
     batch_size=8,
     num_workers=1,
     dataset=dict(
-        data_root=data_root,
         ann_file='annotations/val.json',
         data_prefix=dict(img='val/'),
-        metainfo=dict(classes=classes),
         pipeline=test_pipeline,
+        **_data,
     ),
 )
 test_dataloader = val_dataloader
