@@ -56,6 +56,11 @@ def read_method(name: str) -> MethodFile:
             f'{", ".join(known_methods())}; a file of your own is named '
             f'with .py at its end: {name}.py'
         )
+    if is_own and not path.is_file() and path.stem in known_methods():
+        raise FileNotFoundError(
+            f'there is no file {name}; the method of configs/_base_/methods is named without its '
+            f'end: --method {path.stem}'
+        )
     cfg = read_config(str(path))
     if 'method' not in cfg:
         raise ValueError(f'--method {name}: expected method = [dict(loss=…), …] in this file')

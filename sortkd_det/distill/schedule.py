@@ -11,7 +11,8 @@ class Schedule:
     overlap, the smaller counts. Arguments are those of :class:`Term` of these names.
 
     Raises:
-        TypeError, ValueError: an argument out of its range; a decay without an end.
+        TypeError, ValueError: an argument out of its range; a decay without an end; a warm-up
+            that is longer than the term.
     """
 
     def __init__(
@@ -27,6 +28,11 @@ class Schedule:
         self.end = None if end is None else check_whole('end', end, minimum=begin)
         self.warmup = check_whole('warmup', warmup, minimum=0)
         self.decay = check_whole('decay', decay, minimum=0)
+        if end is not None and warmup > end - begin + 1:
+            raise ValueError(
+                f'warmup is {warmup} and the term has {end - begin + 1} epochs (or iterations), '
+                f'{begin} to {end}; expected a warmup that ends within them'
+            )
         if decay and end is None:
             raise ValueError(
                 f'decay is {decay} and the term has no end; expected end, the last epoch (or '

@@ -134,14 +134,29 @@ def check_pair(student: Tensor, target: Tensor, name: str = 'target', least: int
 
 
 def check_weight(weight: Tensor | None, num_rows: int) -> None:
-    """Raise unless ``weight`` is None or of shape (num_rows,).
+    """Raise unless ``weight`` is None or (num_rows,) finite numbers ≥ 0.
+
+    The numbers are looked at on the CPU, and elsewhere in debug mode only (see
+    :func:`set_debug`): the host would wait for the device.
 
     Raises:
-        ValueError: the weight has another shape.
+        ValueError: the weight has another shape, or a number that is none of these.
     """
-    if weight is not None and weight.shape != (num_rows,):
+    if weight is None:
+        return
+    if weight.shape != (num_rows,):
         raise ValueError(
             f'weight must have one number per row, shape ({num_rows},), got {tuple(weight.shape)}'
+        )
+    if num_rows == 0 or torch.compiler.is_compiling() or not (weight.is_cpu or is_debug()):
+        return
+    low, high = torch.stack(weight.detach().aminmax()).tolist()
+    if not (low >= 0 and high < float('inf')):  # NaN is neither
+        bad = ~(weight.isfinite() & (weight >= 0))
+        row = int(bad.nonzero()[0])
+        raise ValueError(
+            f'weight must hold finite numbers ≥ 0; row {row} has {float(weight[row])} '
+            f'({int(bad.sum())} of {num_rows} rows are out of range)'
         )
 
 

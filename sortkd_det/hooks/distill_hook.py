@@ -97,10 +97,6 @@ class DistillHook(Hook):
             raise TypeError(
                 f"teacher.cfg_options must be dict('model.…': …), got {teacher['cfg_options']!r}"
             )
-        if check_teacher == 0:
-            raise ValueError(
-                f'check_teacher must be at least 1, got {check_teacher}; None leaves the check out'
-            )
         if check_teacher is not None:
             check_whole('check_teacher', check_teacher)
         adapter = {'type': adapter} if isinstance(adapter, str) else adapter

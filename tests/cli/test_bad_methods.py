@@ -185,6 +185,13 @@ ROWS = [
         id='an unknown name',
     ),
     pytest.param(
+        'train.py configs/toy/student.py --teacher configs/toy/teacher.py --method sortkd.py',
+        FileNotFoundError,
+        'there is no file sortkd.py; the method of configs/_base_/methods is named without its '
+        'end: --method sortkd',
+        id='a known name with .py',
+    ),
+    pytest.param(
         'train.py configs/toy/student.py --method no/method.py',
         FileNotFoundError,
         'config file no/method.py does not exist',

@@ -179,7 +179,7 @@ ROWS = [
     pytest.param(
         TAUGHT + ' check_teacher=0',
         ValueError,
-        'check_teacher must be at least 1, got 0; None leaves the check out',
+        'check_teacher must be at least 1, got 0',
         id='tested on 0 images',
     ),
     pytest.param(

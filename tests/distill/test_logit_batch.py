@@ -131,3 +131,9 @@ def test_what_could_be_wrong_in_silence_has_no_default(name):
         LogitBatch(
             torch.zeros(1, 2), torch.zeros(1, 2), torch.zeros(1).long(), torch.ones(1), **given
         )
+
+
+@pytest.mark.parametrize('number', [-0.5, float('nan'), float('inf')])
+def test_weights_are_finite_and_not_below_zero(number):
+    with pytest.raises(ValueError, match=rf'weight must hold finite .*row 1 has {number} \(1 of 3'):
+        make(weight=torch.tensor([1.0, number, 0.0]))

@@ -5,6 +5,7 @@ import torch
 from logit_batches import HEAD, make_batch, value
 
 from sortkd_det.distill import LogitBatch, Term
+from sortkd_det.distill.schedule import Schedule
 
 
 @pytest.fixture
@@ -90,3 +91,9 @@ def test_a_silent_term_is_zero_with_the_students_graph(settings, dtype):
     assert value(loss) == 0
     loss.backward()
     assert torch.equal(student.grad, torch.zeros_like(student))
+
+
+def test_a_warmup_ends_within_the_term():
+    assert [Schedule(begin=3, end=5, warmup=3).scale(now) for now in (3, 5)] == [1 / 3, 1]
+    with pytest.raises(ValueError, match=r'warmup is 4 and the term has 3 epochs .*, 3 to 5;'):
+        Schedule(begin=3, end=5, warmup=4)
