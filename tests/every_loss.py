@@ -1,48 +1,58 @@
-"""Every loss by the kind of what it knows, and random logits for them."""
+"""Every registered loss by the kind of what it knows, and random logits for them."""
 
 import pytest
 import torch
 
 from sortkd_det.losses import (
-    BatchGramLoss,
     ClassGramLoss,
-    DISTLoss,
     DKDLoss,
     KDLoss,
-    KendallLoss,
     LearnableTemperature,
-    NKDLoss,
-    PLDLoss,
+    LogitLoss,
     RankingLoss,
+    TemperedLoss,
     TTMLoss,
 )
+from sortkd_det.registry import MODELS
 
-TEMPERED = [KDLoss, DKDLoss, NKDLoss, DISTLoss, BatchGramLoss, ClassGramLoss, PLDLoss]
+REGISTERED = [
+    kind
+    for kind in MODELS.module_dict.values()
+    if issubclass(kind, LogitLoss) and kind.__module__.startswith('sortkd_det.losses.')
+]
+TEMPERED = [kind for kind in REGISTERED if issubclass(kind, TemperedLoss)]
 
-# A row's loss is its own affair.
-BY_ROW = {
-    'KD': KDLoss(temperature=2),
+# Settings that take another way through the code than those that a loss has by itself.
+OTHERS = {
     'KD at several temperatures': KDLoss(temperature=[1, 2, 6]),
     'KD at a learned temperature': KDLoss(temperature=LearnableTemperature()),
-    'DKD': DKDLoss(beta=8, temperature=2),
-    'NKD': NKDLoss(temperature=2),
-    'TTM': TTMLoss(),
+    'DKD of the other classes': DKDLoss(beta=8, temperature=2),
     'WTTM': TTMLoss(weighted=True),
-    'PLD': PLDLoss(temperature=2),
-    'Ranking l2': RankingLoss(),
     'Ranking l1': RankingLoss('l1'),
     'Ranking spearman': RankingLoss('spearman'),
-    'Kendall': KendallLoss(),
-}
-# One number a row as well, but it takes the whole batch to know it.
-IN_BATCH = {'BatchGram': BatchGramLoss(temperature=2)}
-# One number a batch.
-OF_BATCH = {
-    'DIST': DISTLoss(temperature=2),
-    'ClassGram': ClassGramLoss(temperature=2),
     'ClassGram of some classes': ClassGramLoss(temperature=2, confidence_quantile=0.5),
 }
-LOSSES = BY_ROW | IN_BATCH | OF_BATCH
+
+
+def usual(kinds):
+    """Each kind of loss once, by its name, those with a temperature at 2."""
+    return {
+        kind.__name__.removesuffix('Loss'): kind(
+            **({'temperature': 2} if issubclass(kind, TemperedLoss) else {})
+        )
+        for kind in kinds
+    }
+
+
+LOSSES = usual(REGISTERED) | OTHERS
+# One number a batch.
+OF_BATCH = {
+    name: loss for name, loss in LOSSES.items() if type(loss).batch_loss is not LogitLoss.batch_loss
+}
+# One number a row as well, but it takes the whole batch to know it.
+IN_BATCH = {'BatchGram': LOSSES['BatchGram']}
+# A row's loss is its own affair.
+BY_ROW = {name: loss for name, loss in LOSSES.items() if name not in OF_BATCH | IN_BATCH}
 
 
 def parametrize(named):

@@ -9,6 +9,7 @@ from .classifier_adapter import ClassifierAdapter
 from .dense_head_adapter import DenseHeadAdapter
 from .detector_adapter import DetectorAdapter
 from .feature_adapter import FeatureAdapter
+from .loss_calls import LossCalls
 from .object_adapter import ObjectAdapter
 from .roi_head_adapter import RoIHeadAdapter
 
@@ -18,6 +19,7 @@ __all__ = [
     'DenseHeadAdapter',
     'DetectorAdapter',
     'FeatureAdapter',
+    'LossCalls',
     'ObjectAdapter',
     'RoIHeadAdapter',
     'build_adapter',

@@ -11,9 +11,10 @@ from sortkd_det.distill import LogitBatch
 
 from .adapter import Adapter
 from .loss_calls import LossCall, LossCalls
+from .reader import Reader
 
 
-class BoxReader:
+class BoxReader(Reader):
     """The logits of the edges of boxes, on the positives of a GFL head.
 
     Labels and weights are those that the student's own ``loss_dfl`` is given: the nearest
@@ -27,6 +28,7 @@ class BoxReader:
         self.head = head
         self.num_bins = head.reg_max + 1
         self.losses = LossCalls(head.loss_dfl)
+        super().__init__(self.losses)
         self._is_compared = False
         self.reset()
 
@@ -46,12 +48,12 @@ class BoxReader:
         def see(output: Sequence) -> None:
             self.maps = list(output[1])
 
-        return [Adapter.watch_output(self.head, see), *self.losses.attach()]
+        return [Adapter.watch_output(self.head, see), *super().attach()]
 
     def reset(self) -> None:
         """Forget the last batch."""
+        super().reset()
         self.maps: list[Tensor] = []
-        self.losses.clear()
 
     def finder(self, positive: Tensor, teacher_maps: Sequence[Tensor]) -> Callable[[], LogitBatch]:
         """A function that reads the boxes of this batch when it is first called.

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from sortkd_det.distill import LogitBatch, Teacher
 from sortkd_det.functional import check_whole
@@ -79,7 +78,8 @@ class DenseHeadAdapter(DetectorAdapter):
         if BoxReader.reads(self.head, self.teacher_head):
             self.box_reader = BoxReader(self.head)
             self.gives = self.gives | {'boxes'}
-        super().__init__(student, teacher)
+        boxes = [] if self.box_reader is None else [self.box_reader]
+        super().__init__(student, teacher, self.reader, *boxes)
 
     @classmethod
     def accepts(cls, student: nn.Module, teacher: nn.Module) -> bool:
@@ -96,18 +96,6 @@ class DenseHeadAdapter(DetectorAdapter):
             return {}
         name = 'bbox_head' if getattr(model, 'bbox_head', None) is head else 'mask_head'
         return {f'{name}.num_classes': head.num_classes}
-
-    def attach(self) -> list[RemovableHandle]:
-        """Register the hooks on the student's head and its losses."""
-        boxes = [] if self.box_reader is None else self.box_reader.attach()
-        return [*self.reader.attach(), *boxes]
-
-    def reset(self) -> None:
-        """Forget the last batch."""
-        super().reset()
-        self.reader.reset()
-        if self.box_reader is not None:
-            self.box_reader.reset()
 
     def batch(self, inputs: Tensor, data_samples: Sequence) -> LogitBatch:
         """Run the teacher's head, and read both at the rows that count.

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from .dense_head_reader import (
     DenseRows,
@@ -26,11 +25,12 @@ from .dense_heads import (
 )
 from .loss_calls import LossCalls, as_logits
 from .objects import ObjectRows, Objects, centres
+from .reader import Reader
 
 _STRIDES_OF_A_POINT = 8  # the side of a square around it, as wide as ATSS's and GFL's anchors
 
 
-class DenseObjectReader:
+class DenseObjectReader(Reader):
     """The positives of a student's dense head, and which object each is trained to find.
 
     Args:
@@ -53,15 +53,7 @@ class DenseObjectReader:
         self.activation = activation_of_head(head)
         self.reader = reader_of(head)
         self.boxes = LossCalls(getattr(head, 'loss_bbox', None))
-
-    def attach(self) -> list[RemovableHandle]:
-        """Register the hooks on the head and its losses."""
-        return [*self.reader.attach(), *self.boxes.attach()]
-
-    def reset(self) -> None:
-        """Forget the last batch."""
-        self.reader.reset()
-        self.boxes.clear()
+        super().__init__(self.reader, self.boxes)
 
     def rows(self, objects: Objects, data_samples: Sequence) -> list[ObjectRows]:
         """The positives of the batch; the object of each by the target box that the head's own

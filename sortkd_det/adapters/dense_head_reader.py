@@ -11,6 +11,7 @@ from torch.utils.hooks import RemovableHandle
 from .adapter import Adapter
 from .dense_heads import is_head
 from .loss_calls import LossCalls, as_logits, hard_labels
+from .reader import Reader
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +29,7 @@ class DenseRows:
     levels: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]]
 
 
-class DenseHeadReader:
+class DenseHeadReader(Reader):
     """The maps and labels of a dense head of MMDetection, as they pass by.
 
     Maps are the first output of the head, labels what its classification losses are
@@ -47,6 +48,7 @@ class DenseHeadReader:
             getattr(head, 'initial_loss_cls', None),  # TOOD, in its first epochs
         )
         self.objectness = LossCalls(getattr(head, 'loss_obj', None))  # YOLOX
+        super().__init__(self.losses, self.objectness)
         self.orders = [_by_level, _by_image]
         self.reset()
 
@@ -58,19 +60,14 @@ class DenseHeadReader:
             self.sources = list(output[0])
             self.maps = class_maps(self.head, output)
 
-        return [
-            Adapter.watch_output(self.head, see),
-            *self.losses.attach(),
-            *self.objectness.attach(),
-        ]
+        return [Adapter.watch_output(self.head, see), *super().attach()]
 
     def reset(self) -> None:
         """Forget the last batch."""
+        super().reset()
         self.num_forwards = 0
         self.sources: list[Tensor] = []
         self.maps: list[Tensor] = []
-        self.losses.clear()
-        self.objectness.clear()
 
     def read(self, data_samples: Sequence) -> tuple[Tensor, Tensor]:
         """What the student's own loss asks of each prior.

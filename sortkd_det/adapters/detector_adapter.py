@@ -10,6 +10,7 @@ from torch.utils.hooks import RemovableHandle
 from sortkd_det.distill import FeatureBatch, Teacher
 
 from .adapter import Adapter
+from .reader import Reader
 
 
 class DetectorAdapter(Adapter):
@@ -18,6 +19,7 @@ class DetectorAdapter(Adapter):
     Args:
         student: a detector of MMDetection.
         teacher: likewise.
+        readers: what is to see the student's logits and labels pass by.
 
     Raises:
         ValueError: a model whose config does not tell how images are normalised.
@@ -25,13 +27,19 @@ class DetectorAdapter(Adapter):
 
     gives: frozenset[str] = frozenset({'classes', 'features'})
 
-    def __init__(self, student: nn.Module, teacher: Teacher) -> None:
+    def __init__(self, student: nn.Module, teacher: Teacher, *readers: Any) -> None:
         super().__init__(student, teacher)
+        self.readers = Reader(*readers)
         teacher.check_preprocessors(student)
         self.reset()
 
+    def attach(self) -> list[RemovableHandle]:
+        """Register the readers' hooks on the student."""
+        return self.readers.attach()
+
     def reset(self) -> None:
         """Forget the last batch."""
+        self.readers.reset()
         self._features = None
         self._student_features: list[Any] = []  # of each run of the neck
         self._padded_to: tuple[int, ...] = ()

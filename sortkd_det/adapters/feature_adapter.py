@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from sortkd_det.distill import LogitBatch
 from sortkd_det.registry import ADAPTERS
@@ -28,10 +27,6 @@ class FeatureAdapter(DetectorAdapter):
             hasattr(model, 'backbone') and hasattr(model, 'extract_feat')
             for model in (student, teacher)
         )
-
-    def attach(self) -> list[RemovableHandle]:
-        """Nothing: there are no logits to see."""
-        return []
 
     def batch(self, inputs: Tensor, data_samples: Sequence) -> LogitBatch:
         """Refused: there are no logits.

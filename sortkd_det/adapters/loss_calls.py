@@ -40,7 +40,7 @@ class LossCalls(list[LossCall]):
     def __init__(self, *modules: nn.Module | None) -> None:
         super().__init__()
         self.modules = [module for module in modules if isinstance(module, nn.Module)]
-        self.clear()
+        self.reset()
 
     def attach(self) -> list[RemovableHandle]:
         """Register the hooks on the modules."""
@@ -53,9 +53,9 @@ class LossCalls(list[LossCall]):
 
         return [Adapter.watch(module, see) for module in self.modules]
 
-    def clear(self) -> None:
+    def reset(self) -> None:
         """Forget the calls; called before each forward, with gradients on or off as it is."""
-        super().clear()
+        self.clear()
         self._with_graph = torch.is_grad_enabled()
 
 

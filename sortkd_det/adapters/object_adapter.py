@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from sortkd_det.distill import LogitBatch, Teacher
 from sortkd_det.functional import check_choice, translate
@@ -17,6 +16,7 @@ from .detector_adapter import DetectorAdapter
 from .loss_calls import activation_of, hard_labels
 from .objects import ObjectRows, Objects
 from .query_head import QueryHeadReader, best_queries, see_by_queries
+from .reader import Reader
 from .roi_head_adapter import (
     RoIHeadAdapter,
     StageCalls,
@@ -87,7 +87,7 @@ class ObjectAdapter(DetectorAdapter):
         else:
             self.seen_as = activation_of(head.loss_cls)
         teacher.class_map.check_numbers(self.reader.num_classes, head.num_classes)
-        super().__init__(student, teacher)
+        super().__init__(student, teacher, self.reader)
 
     @classmethod
     def accepts(cls, student: nn.Module, teacher: nn.Module) -> bool:
@@ -105,15 +105,6 @@ class ObjectAdapter(DetectorAdapter):
         if _family(model) != 'query':
             return {}
         return {'bbox_head.num_classes': model.bbox_head.num_classes}
-
-    def attach(self) -> list[RemovableHandle]:
-        """Register the hooks on the student's head and its losses."""
-        return self.reader.attach()
-
-    def reset(self) -> None:
-        """Forget the last batch."""
-        super().reset()
-        self.reader.reset()
 
     def batch(self, inputs: Tensor, data_samples: Sequence) -> LogitBatch:
         """Read the student's positives, and ask the teacher about their objects.
@@ -189,7 +180,7 @@ class ObjectAdapter(DetectorAdapter):
         return self.teacher.class_map.columns(logits, self.seen_as), seen
 
 
-class RoIObjectReader:
+class RoIObjectReader(Reader):
     """The positives among a student's sampled RoIs, stage by stage, and their objects.
 
     Args:
@@ -202,16 +193,8 @@ class RoIObjectReader:
         self.num_classes = heads[0].num_classes
         self.activation = activation_of(heads[0].loss_cls)
         self.stages = stage_calls(student)
+        super().__init__(*self.stages)
         self.shares = stage_weights(self.head) if len(heads) > 1 else [1.0]
-
-    def attach(self) -> list[RemovableHandle]:
-        """Register the hooks on extractors and losses."""
-        return [handle for stage in self.stages for handle in stage.attach()]
-
-    def reset(self) -> None:
-        """Forget the last batch."""
-        for stage in self.stages:
-            stage.clear()
 
     def rows(self, objects: Objects, data_samples: Sequence) -> list[ObjectRows]:
         """The RoIs of each stage that are to find an object; theirs is what they overlap most.

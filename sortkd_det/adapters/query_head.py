@@ -10,9 +10,10 @@ from torch.utils.hooks import RemovableHandle
 from .adapter import Adapter
 from .loss_calls import LossCalls, activation_of, hard_labels
 from .objects import ObjectRows, Objects
+from .reader import Reader
 
 
-class QueryHeadReader:
+class QueryHeadReader(Reader):
     """The matched queries of a student's decoder, as they pass its losses.
 
     All these heads call their losses for the decoder's layers first and in order; those for
@@ -30,6 +31,7 @@ class QueryHeadReader:
         self.activation = activation_of(head.loss_cls)
         self.losses = LossCalls(head.loss_cls)
         self.boxes = LossCalls(head.loss_iou)
+        super().__init__(self.losses, self.boxes)
         self.reset()
 
     def attach(self) -> list[RemovableHandle]:
@@ -38,14 +40,12 @@ class QueryHeadReader:
         def see(output: Any) -> None:
             self.scores = output[0]
 
-        handles = [Adapter.watch_output(self.head, see)]
-        return [*handles, *self.losses.attach(), *self.boxes.attach()]
+        return [Adapter.watch_output(self.head, see), *super().attach()]
 
     def reset(self) -> None:
         """Forget the last batch."""
+        super().reset()
         self.scores: Tensor | None = None  # (layers, B, queries, C)
-        self.losses.clear()
-        self.boxes.clear()
 
     def rows(self, objects: Objects, data_samples: Sequence) -> list[ObjectRows]:
         """The matched queries of each layer that is read.

@@ -61,7 +61,7 @@ class RoIHeadAdapter(DetectorAdapter):
             self.teacher_stages = [stage] * len(heads)
         self.stages = stage_calls(student)
         self._images_checked = False
-        super().__init__(student, teacher)
+        super().__init__(student, teacher, *self.stages)
 
     @classmethod
     def accepts(cls, student: nn.Module, teacher: nn.Module) -> bool:
@@ -112,16 +112,6 @@ class RoIHeadAdapter(DetectorAdapter):
             head._bbox_forward(each, features, rois, **context)['cls_score'] for each in stages
         ]
         return logits[0] if len(logits) == 1 else torch.stack(logits).mean(0)
-
-    def attach(self) -> list[RemovableHandle]:
-        """Register the hooks on the student's RoI extractors and classification losses."""
-        return [handle for stage in self.stages for handle in stage.attach()]
-
-    def reset(self) -> None:
-        """Forget the last batch."""
-        super().reset()
-        for stage in self.stages:
-            stage.clear()
 
     def batch(self, inputs: Tensor, data_samples: Sequence) -> LogitBatch:
         """Run the teacher's head on the student's RoIs.
@@ -245,9 +235,9 @@ class StageCalls(LossCalls):
         super().append(call)
         self.rois_of_calls.append(self.rois)
 
-    def clear(self) -> None:
+    def reset(self) -> None:
         """Forget calls and RoIs; called before each forward."""
-        super().clear()
+        super().reset()
         self.rois: Tensor | None = None
         self.rois_of_calls: list[Tensor | None] = []
 

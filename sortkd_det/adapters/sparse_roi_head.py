@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from .loss_calls import LossCalls, activation_of
 from .objects import ObjectRows, Objects
+from .reader import Reader
 from .roi_head_adapter import stage_weights
 
 
-class SparseRoIReader:
+class SparseRoIReader(Reader):
     """The matched queries of a student's stages, as they pass their losses.
 
     Stages count as in the head's own loss (:func:`stage_weights`).
@@ -27,17 +27,8 @@ class SparseRoIReader:
         self.stages = [
             (LossCalls(each.loss_cls), LossCalls(each.loss_iou)) for each in head.bbox_head
         ]
+        super().__init__(*(each for calls in self.stages for each in calls))
         self.shares = stage_weights(head)
-
-    def attach(self) -> list[RemovableHandle]:
-        """Register the hooks on the losses of classes and boxes of each stage."""
-        return [handle for calls in self.stages for each in calls for handle in each.attach()]
-
-    def reset(self) -> None:
-        """Forget the last batch."""
-        for calls in self.stages:
-            for each in calls:
-                each.clear()
 
     def rows(self, objects: Objects, data_samples: Sequence) -> list[ObjectRows]:
         """The matched queries of each stage; their objects are told by their target boxes.

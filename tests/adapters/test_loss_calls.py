@@ -27,7 +27,7 @@ def test_only_calls_that_train_are_kept_in_order():
     assert calls[0].weight is None
     assert calls[1].weight.tolist() == [1.0, 1.0]
     with torch.no_grad():
-        calls.clear()
+        calls.reset()
         loss(logits, labels)
     assert len(calls) == 1
     for handle in handles:
