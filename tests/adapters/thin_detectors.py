@@ -158,11 +158,27 @@ QUERY = {
     'DINO': Family('dino/dino-4scale_r50_8xb2-12e_coco', _WIDE),
     'DDQ': Family('ddq/ddq-detr-4scale_r50_8xb2-12e_coco', _WIDE),
 }
-FAMILIES = {**DENSE, **ROI, **QUERY}
+_MASKS = {
+    'panoptic_head.feat_channels': 256,
+    'panoptic_head.out_channels': 256,
+    'panoptic_head.transformer_decoder.num_layers': 2,
+    'panoptic_head.loss_cls.class_weight': [1.0] * NUM_CLASSES + [0.1],
+    'panoptic_head.num_stuff_classes': 0,
+    'panoptic_fusion_head.num_stuff_classes': 0,
+}
+MASK_QUERY = {
+    'MaskFormer': Family('maskformer/maskformer_r50_ms-16xb1-75e_coco', _MASKS, masks=True),
+    'Mask2Former': Family(
+        'mask2former/mask2former_r50_8xb2-lsj-50e_coco',
+        {**_MASKS, 'train_cfg.num_points': 64},
+        masks=True,
+    ),
+}
+FAMILIES = {**DENSE, **ROI, **QUERY, **MASK_QUERY}
 # One of each way to hand over rows and labels, for tests that take their time.
 EXEMPLARS = {
     *('RetinaNet', 'PISA-RetinaNet', 'AutoAssign', 'GFL', 'YOLOX', 'SSD', 'DETR', 'DINO'),
-    *('Faster R-CNN', 'Cascade R-CNN', 'Sparse R-CNN'),
+    *('Faster R-CNN', 'Cascade R-CNN', 'Sparse R-CNN', 'Mask2Former'),
 }
 
 
