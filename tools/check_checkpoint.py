@@ -10,6 +10,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('file', help='checkpoint: a path, or an http(s) address')
     parser.add_argument('--config', help='of the model that it is for: a file, or mmdet::NAME')
+    parser.add_argument(
+        '--pair', help="teacher and student of the config's table, whose student the model is"
+    )
     parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
     return parser
 
@@ -20,7 +23,7 @@ def main(args: argparse.Namespace) -> None:
 
     from sortkd_det.cli.checkpoint_report import CheckpointReport
 
-    report = CheckpointReport(args.file, args.config)
+    report = CheckpointReport(args.file, args.config, args.pair)
     table = AsciiTable(list(report.rows.items()), report.path)
     table.inner_heading_row_border = False
     print(table.table)

@@ -27,6 +27,7 @@ class CheckpointReport:
     Args:
         file: a path, or an http(s) address.
         config: of the model, a file or ``mmdet::…``; None: what the file holds alone.
+        pair: of the config's table of teachers and students, whose student the model is.
 
     Attributes:
         rows: what was found, by what a reader calls it.
@@ -34,16 +35,18 @@ class CheckpointReport:
     Raises:
         FileNotFoundError: there is no such file or config.
         CheckpointRefused: the file is not one that can be loaded.
-        ValueError: the config has no model.
+        ValueError: the config has no model, or no such pair; a pair without a config.
     """
 
-    def __init__(self, file: str, config: str | None = None) -> None:
+    def __init__(self, file: str, config: str | None = None, pair: str | None = None) -> None:
+        if pair is not None and config is None:
+            raise ValueError(f'--pair {pair} needs the config that it is of: give --config')
         self.path = local_path(file)
         self._checkpoint = load_checkpoint(self.path)
         self.rows = describe_checkpoint(self.path, self._checkpoint)
         self._model = None
         if config is not None:
-            self._compare(run_config(config), config)
+            self._compare(run_config(config, pair=pair), config)
 
     def refuse_misfit(self) -> None:
         """Raise unless the checkpoint fits the model of the config, if there was one.

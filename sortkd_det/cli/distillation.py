@@ -9,6 +9,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 from mmengine.registry import MODELS
 
+from sortkd_det.distill import Method
+
 from .methods import MethodFile, known_methods
 from .packages import imported_by, package_of, uses_mmdet
 
@@ -51,6 +53,17 @@ def distil(
         if method.student_weight is not None:
             hook.student_weight = method.student_weight
     _import(cfg, ['sortkd_det.hooks', *(method.imports if method else ())])
+
+
+def check_method(cfg: Config) -> None:
+    """Raise if the config distils by a method that cannot be built.
+
+    Raises:
+        KeyError, TypeError, ValueError: as :class:`~sortkd_det.distill.Method`.
+    """
+    hook = find_distill_hook(cfg) or {}
+    if 'method' in hook:
+        Method(hook['method'], hook.get('student_weight', 1.0))
 
 
 def _check_both(teacher: str | None, method: MethodFile | None) -> None:

@@ -12,23 +12,28 @@ from sortkd_det.hooks import FitCheckHook, PlainCheckpointHook
 from sortkd_det.training import ResumableRunner
 
 from .config_checks import check_settings
+from .distillation import check_method
 from .launcher import check_launcher, is_main_process, start_gloo
 from .packages import uses_mmdet
 
 
 def prepare(cfg: Config, loaders: tuple[str, ...]) -> None:
-    """Do what MMDetection wants done before its runs: registries filled, annotations checked.
+    """Check settings and method, then do what MMDetection wants done before its runs: registries
+    are filled, and annotations checked.
 
-    A classifier needs none of it, neither MMDetection nor mmcv.
+    A classifier needs neither MMDetection nor mmcv.
 
     Args:
         cfg: the config of a run.
         loaders: names of the data loaders whose files are checked.
 
     Raises:
+        KeyError, TypeError, ValueError: a setting out of its range, or an unknown type.
         FileNotFoundError, ValueError: as
             :func:`~sortkd_det.detection.data_checks.check_annotations`.
     """
+    check_settings(cfg)
+    check_method(cfg)
     if not uses_mmdet(cfg):
         return
     from sortkd_det.detection.data_checks import check_annotations
@@ -47,10 +52,9 @@ def build_runner(cfg: Config, strict: bool = False) -> Runner:
         strict: ``cfg.load_from`` must hold all weights of the model and no others.
 
     Raises:
-        KeyError, TypeError, ValueError: a setting out of its range, or an unknown type.
+        KeyError, TypeError, ValueError: an unknown type, or arguments that it does not take.
         OSError: the work dir cannot be written to.
     """
-    check_settings(cfg)
     check_launcher(cfg.launcher)
     if cfg.launcher != 'none' and not torch.cuda.is_available():
         start_gloo(cfg)

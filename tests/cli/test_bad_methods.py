@@ -59,6 +59,12 @@ ROWS = [
         id='a misspelled argument of the loss',
     ),
     pytest.param(
+        DISTIL + ' method.0.loss.tau=4 --data-root {work}/nowhere',
+        TypeError,
+        ['loss KDLoss:', "unexpected keyword argument 'tau'; it takes temperature, loss_weight, "],
+        id='a misspelled argument is told before the data are looked at',
+    ),
+    pytest.param(
         TAUGHT + ' method.0.rows=all',
         TypeError,
         "unexpected keyword argument 'rows'; it takes loss, of, target, processors, ",

@@ -114,6 +114,16 @@ def test_classes_are_compared_by_name(tmp_path, random_teacher, check, change):
     assert refused.value.place == 'meta.dataset_meta.classes'
 
 
+def test_a_pair_of_a_table_says_which_network_it_is(tmp_path, check):
+    torch.save({'state_dict': {'w': torch.ones(1)}}, tmp_path / 'x.pth')
+    with pytest.raises(CheckpointRefused, match=r'do not fit this (?!ResNet56)\w+'):
+        check(tmp_path / 'x.pth', '--config', 'configs/cifar100.py', '--pair', 'resnet56-resnet20')
+    with pytest.raises(ValueError, match=r'--pair must be one of resnet56-resnet20, .*got None'):
+        check(tmp_path / 'x.pth', '--config', 'configs/cifar100.py')
+    with pytest.raises(ValueError, match=r'--pair a-b needs the config that it is of'):
+        check(tmp_path / 'x.pth', '--pair', 'a-b')
+
+
 def test_a_config_without_a_model_is_named(tmp_path, random_teacher, check):
     (tmp_path / 'empty.py').write_text('')
     with pytest.raises(ValueError, match=r'empty\.py: it has no model'):
