@@ -1,4 +1,6 @@
-"""Every registered loss by the kind of what it knows, and random logits for them."""
+"""Every registered loss by the kind of what it knows, and random logits and maps for them."""
+
+import inspect
 
 import pytest
 import torch
@@ -6,6 +8,7 @@ import torch
 from sortkd_det.losses import (
     ClassGramLoss,
     DKDLoss,
+    FeatureLoss,
     KDLoss,
     LearnableTemperature,
     LogitLoss,
@@ -15,11 +18,13 @@ from sortkd_det.losses import (
 )
 from sortkd_det.registry import MODELS
 
-REGISTERED = [
+SHIPPED = [
     kind
     for kind in MODELS.module_dict.values()
-    if issubclass(kind, LogitLoss) and kind.__module__.startswith('sortkd_det.losses.')
+    if issubclass(kind, LogitLoss | FeatureLoss)
+    and kind.__module__.startswith('sortkd_det.losses.')
 ]
+REGISTERED = [kind for kind in SHIPPED if issubclass(kind, LogitLoss)]
 TEMPERED = [kind for kind in REGISTERED if issubclass(kind, TemperedLoss)]
 
 # Settings that take another way through the code than those that a loss has by itself.
@@ -38,12 +43,13 @@ def usual(kinds):
     """Each kind of loss once, by its name, those with a temperature at 2."""
     return {
         kind.__name__.removesuffix('Loss'): kind(
-            **({'temperature': 2} if issubclass(kind, TemperedLoss) else {})
+            **({'temperature': 2} if 'temperature' in inspect.signature(kind).parameters else {})
         )
         for kind in kinds
     }
 
 
+OF_FEATURES = usual(kind for kind in SHIPPED if issubclass(kind, FeatureLoss))
 LOSSES = usual(REGISTERED) | OTHERS
 # One number a batch.
 OF_BATCH = {
@@ -69,6 +75,12 @@ def random_pair(num_rows=5, num_classes=7, dtype=torch.float32, seed=0):
     generator = torch.Generator().manual_seed(seed)
     student, target = torch.randn(2, num_rows, num_classes, generator=generator).to(dtype)
     return student, target, torch.randint(num_classes, (num_rows,), generator=generator)
+
+
+def random_maps(shape=(2, 3, 4, 5), dtype=torch.float64, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    student, teacher = torch.randn(2, *shape, generator=generator, dtype=torch.float64)
+    return (3 * student + 1).to(dtype).requires_grad_(), (2 * teacher - 4).to(dtype)
 
 
 def value_and_gradients(loss, student, target, *arguments):

@@ -1,4 +1,4 @@
-"""The methods as a table, made from their files and from what is registered."""
+"""Methods, and what they are made of, as tables: from their files and from docstrings."""
 
 import re
 import textwrap
@@ -9,6 +9,7 @@ from sortkd_det.distill import Method
 from sortkd_det.functional import ACTIVATIONS
 
 from .methods import METHODS, known_methods, read_method
+from .registered import registered
 
 _MARK = '<!-- methods: made by `python tools/list_methods.py --write` -->'
 _END = '<!-- end -->'
@@ -48,7 +49,8 @@ def documents(root: Path) -> dict[Path, str]:
     rows = method_rows()
     names = ', '.join(f'`{row.name}`' for row in rows)
     sentence = textwrap.fill(f'`--method` takes {names}.', 110)
-    lists = {'README.md': sentence, 'docs/methods.md': _markdown(rows)}
+    tables = f'{_markdown(rows)}\n\n{_parts()}'
+    lists = {'README.md': sentence, 'docs/methods.md': tables}
     return {root / name: with_list(root / name, _MARK, content) for name, content in lists.items()}
 
 
@@ -100,6 +102,16 @@ def _markdown(rows: list[MethodRow]) -> str:
     for row in rows:
         cells = (f'`{row.name}`', row.about, *map(_code, (row.losses, row.processors)))
         lines.append(f'| {" | ".join((*cells, ", ".join(row.heads)))} |')
+    return '\n'.join(lines)
+
+
+def _parts() -> str:
+    """What a term can name, as a table."""
+    kinds = registered()
+    lines = ['| in a term | what it does |', '|---|---|']
+    for kind in ('Losses and temperatures', 'Processors'):
+        for name, about in kinds[kind].items():
+            lines.append(f'| `{name}` | {about.replace("|", "&#124;")} |')
     return '\n'.join(lines)
 
 

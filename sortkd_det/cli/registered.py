@@ -12,7 +12,7 @@ def registered() -> dict[str, dict[str, str]]:
         with contextlib.suppress(ImportError):  # without MMDetection there are no detectors
             import_module(f'sortkd_det.{room}')
     kinds = {
-        'Processors': (LOGIT_PROCESSORS, ''),
+        'Processors': (LOGIT_PROCESSORS, 'sortkd_det.processors'),
         'Losses and temperatures': (MODELS, 'sortkd_det.losses'),
         'Networks': (MODELS, 'sortkd_det.classification.networks'),
         'Data sets': (DATASETS, ''),

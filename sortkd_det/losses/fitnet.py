@@ -10,7 +10,9 @@ from .feature_loss import FeatureLoss
 
 @MODELS.register_module()
 class FitNetLoss(FeatureLoss):
-    """The mean squared difference of the features. Arguments as in :class:`FeatureLoss`.
+    """The mean squared difference of the features.
+
+    Arguments as in :class:`FeatureLoss`.
 
     Source: Romero et al., "FitNets: Hints for Thin Deep Nets" (ICLR 2015, arXiv 1412.6550).
     """

@@ -7,7 +7,7 @@ ROWS = [
     pytest.param(
         REPRODUCE + ' kdd',
         FileNotFoundError,
-        "no method 'kdd' in configs/_base_/methods; there are: ctkd, dist, dkd, kd",
+        "no method 'kdd' in configs/_base_/methods; there are: ctkd, cwd, dist, dkd",
         id='an unknown method',
     ),
     pytest.param(

@@ -2,14 +2,16 @@
 
 import pytest
 import torch
+from every_loss import BY_ROW
 from many_processes import EXACT, MANY, REPO, Jobs, classifier, detector
 from mmengine.config import Config
 
+from sortkd_det.cli.method_tables import method_rows
+
 # MLKD's and DIST's losses relate the rows of a batch, PKD's the places of its maps; each process
 # has its own of these.
-BY_ROWS = sorted(
-    {path.stem for path in (REPO / 'configs/_base_/methods').glob('*.py')} - {'mlkd', 'dist', 'pkd'}
-)
+OF_ROWS = {type(loss).__name__ for loss in BY_ROW.values()}
+BY_ROWS = [row.name for row in method_rows() if OF_ROWS.issuperset(row.losses)]
 
 
 def difference(several, one):
