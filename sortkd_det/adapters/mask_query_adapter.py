@@ -112,10 +112,7 @@ class MaskQueryAdapter(DetectorAdapter):
         parts = []
         for image, target in enumerate(targets):
             rows = slice(image * num_queries, (image + 1) * num_queries)
-            logits, labels = (
-                call.scores[rows],
-                hard_labels(call.target, self.head.num_classes)[rows],
-            )
+            labels = hard_labels(call.target, self.head.num_classes)[rows]
             matched = (labels != self.head.num_classes).nonzero().squeeze(1)
             labels = labels[matched]
             weight = torch.full_like(labels, share, dtype=torch.float32)
