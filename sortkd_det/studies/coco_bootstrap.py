@@ -195,7 +195,7 @@ def draw_counts(num_images: int, draws: int, seed: int = 0) -> NDArray[np.int32]
         np.bincount(rng.integers(num_images, size=num_images), minlength=num_images)
         for _ in range(draws)
     ]
-    return np.stack(counts).astype(np.int32)
+    return np.array(counts, dtype=np.int32).reshape(draws, num_images)
 
 
 def mean_over_classes(precision: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -204,3 +204,16 @@ def mean_over_classes(precision: NDArray[np.float64]) -> NDArray[np.float64]:
     number = known.sum(axis=(1, 2))
     total = np.where(known, precision, 0).sum(axis=(1, 2))
     return np.divide(total, number, out=np.full(len(precision), np.nan), where=number > 0)
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """AP in points of 100, on the images as they are and on draws of them.
+
+    Attributes:
+        ap: [1 + draws]; the first is that of ``COCOeval``.
+        classes: [1 + draws, K]; NaN where there is nothing to find.
+    """
+
+    ap: NDArray[np.float64]
+    classes: NDArray[np.float64]

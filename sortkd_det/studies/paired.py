@@ -53,7 +53,7 @@ class Difference:
         if self.low is None:
             return f'one {self.unit} tells nothing of chance; take 3 or more'
         if not self.is_noise:
-            return f'more than chance of the {self.unit}s'
+            return f'beyond the noise of {self.unit}s'
         number = f'{self.number:,} {self.unit}s'
         if self.needed <= self.number:
             return f'within noise, though {number} show most differences of {TARGET}'

@@ -67,7 +67,7 @@ def test_the_interval_over_images_holds_the_middle_of_the_draws():
 @pytest.mark.parametrize(
     ('differences', 'verdict'),
     [
-        pytest.param((1.0, 1.1, 0.9), 'more than chance of the seeds', id='seen'),
+        pytest.param((1.0, 1.1, 0.9), 'beyond the noise of seeds', id='seen'),
         pytest.param(
             (1.0, -1.0, 0.0), 'within noise; to show a difference of 0.5 takes about 34 seeds, '
             '31 more', id='noise',  # effect 0.5, as in the tables
