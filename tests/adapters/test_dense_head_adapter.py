@@ -81,7 +81,9 @@ def watch_losses(head, monkeypatch):
     return calls
 
 
-@pytest.mark.parametrize('name', rows_of(name for name in DENSE if name not in {*WITHOUT_LABELS, OWN_LOSS}))
+@pytest.mark.parametrize(
+    'name', rows_of(name for name in DENSE if name not in {*WITHOUT_LABELS, OWN_LOSS})
+)
 def test_rows_are_those_that_the_heads_own_loss_saw(name, monkeypatch):
     """To the bit, each with its label and weight."""
     for negatives in ('none',) if name in GIVEN_AN_OBJECT else ('none', 'all'):
