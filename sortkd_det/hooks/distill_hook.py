@@ -113,6 +113,7 @@ class DistillHook(Hook):
         self.learned_parameters: LearnedParameters | None = None
         self.now = 1
         self._handles: list = []
+        self._numbers_checked = False
 
     # -- joining a run -------------------------------------------------------
 
@@ -266,7 +267,12 @@ class DistillHook(Hook):
         return {**student_losses, **distill_losses, **self.method.temperatures()}
 
     def _check_batch(self, batch: LogitBatch) -> None:
-        """Raise unless the batch is of the promised activation and could teach the student."""
+        """Raise unless the batch is of the promised activation and could teach the student; of
+        the first one, unless its labels and weights are in range.
+        """
+        if not self._numbers_checked:  # once: the host waits for the device
+            batch.check_numbers()
+            self._numbers_checked = True
         name = type(self.adapter).__name__
         if batch.activation != self.adapter.activation:
             raise RuntimeError(

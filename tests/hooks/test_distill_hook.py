@@ -160,6 +160,11 @@ def of_sigmoids(batch):
     return replace(batch, labels=labels, activation='sigmoid', background=None)
 
 
+def with_a_weight_below_zero(batch):
+    batch.weight[3] = -1  # after it was checked: on CUDA nobody looked
+    return batch
+
+
 @pytest.mark.parametrize(
     ('spoil', 'message'),
     [
@@ -173,6 +178,14 @@ def test_a_batch_that_is_not_what_it_should_be_is_refused_whoever_read_it(config
     hook_of(runner).adapter_config = {'type': Reader, 'spoil': spoil}
     with pytest.raises(RuntimeError, match=message):
         runner.train()
+
+
+def test_the_numbers_of_the_first_batch_are_looked_at_on_every_device(config):
+    runner = build_runner(config)
+    hook_of(runner).adapter_config = {'type': Reader, 'spoil': with_a_weight_below_zero}
+    with pytest.raises(ValueError, match=r'weight must hold finite numbers ≥ 0; row 3 has -1'):
+        runner.train()
+    assert runner.iter == 0
 
 
 def test_an_adapter_is_chosen_by_its_name(config):
