@@ -195,15 +195,22 @@ class DistillHook(Hook):
         teacher.class_map.tell()
 
     def _check_schedule(self, runner: Runner) -> None:
-        """Raise if the run is over before any term begins."""
+        """Raise if the run is over before any term begins; tell of a term that never grows up."""
         by_iter = isinstance(runner.train_loop, IterBasedTrainLoop)
+        unit = 'iteration' if by_iter else 'epoch'
         last = runner.max_iters if by_iter else runner.max_epochs
         first = min(term.schedule.begin for term in self.method.terms)
         if first > last:
             raise ValueError(
-                f'the method begins in {"iteration" if by_iter else "epoch"} {first} and the run '
-                f'ends after {last}: nothing would be distilled; lower begin of a term'
+                f'the method begins in {unit} {first} and the run ends after {last}: nothing would '
+                'be distilled; lower begin of a term'
             )
+        for term in self.method.terms:
+            if term.schedule.full_from > last:
+                runner.logger.warning(
+                    f'the term {term.name} has its whole weight from {unit} '
+                    f'{term.schedule.full_from} on, and the run ends after {last}'
+                )
 
     def after_train(self, runner: Runner) -> None:
         """Leave the student as it was found, and see that the teacher is what it was."""

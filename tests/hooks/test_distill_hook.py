@@ -1,6 +1,7 @@
 """DistillHook in real runs of MMEngine's runner on generated images."""
 
 import copy
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -360,6 +361,19 @@ def test_iteration_based_runs_schedule_by_iterations_and_log_to_tensorboard(conf
     assert losses[:2] == [0, 0]
     assert min(losses[2:]) > 0
     assert log.read_text().count('teacher on the training samples, per class') == 2
+
+
+def test_a_term_whose_weight_never_becomes_whole_is_told(config):
+    config.train_cfg.max_epochs = 1
+    config.custom_hooks[0].method = [
+        dict(loss='KDLoss', name='in time', warmup=1),
+        dict(loss='KDLoss', name='too slow', warmup=2),
+        dict(loss='KDLoss', name='too late', begin=3),
+    ]
+    (log,) = Path(train(config).log_dir).glob('*.log')
+    told = re.findall(r'WARNING - the term (.*)', log.read_text())
+    expected = '{} has its whole weight from epoch {} on, and the run ends after 1'
+    assert told == [expected.format('too slow', 2), expected.format('too late', 3)]
 
 
 @pytest.mark.parametrize('bad', ['nan', 'inf'])
