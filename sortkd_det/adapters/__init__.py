@@ -10,6 +10,7 @@ from .dense_head_adapter import DenseHeadAdapter
 from .detector_adapter import DetectorAdapter
 from .feature_adapter import FeatureAdapter
 from .loss_calls import LossCalls
+from .mask_query_adapter import MaskQueryAdapter
 from .object_adapter import ObjectAdapter
 from .roi_head_adapter import RoIHeadAdapter
 
@@ -20,6 +21,7 @@ __all__ = [
     'DetectorAdapter',
     'FeatureAdapter',
     'LossCalls',
+    'MaskQueryAdapter',
     'ObjectAdapter',
     'RoIHeadAdapter',
     'build_adapter',

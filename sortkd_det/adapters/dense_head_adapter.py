@@ -23,6 +23,7 @@ from .dense_heads import (
     OF_WORDS,
     WITHOUT_LABELS,
     activation_of_head,
+    ask,
     check_readable,
     dense_head_of,
     is_head,
@@ -114,7 +115,7 @@ class DenseHeadAdapter(DetectorAdapter):
         """
         features = self.teacher_features()
         with torch.no_grad(), self.teacher.precision(inputs.device):
-            teacher_output = self.teacher_head(features)
+            teacher_output = ask(self.teacher_head, features)
             teacher_maps = [
                 self.teacher.class_map.columns(level, self.activation, 2)
                 for level in class_maps(self.teacher_head, teacher_output)

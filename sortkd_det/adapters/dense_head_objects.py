@@ -17,6 +17,7 @@ from .dense_heads import (
     GIVEN_AN_OBJECT,
     WITHOUT_LABELS,
     activation_of_head,
+    ask,
     check_readable,
     is_head,
     places_of,
@@ -135,7 +136,7 @@ class DensePriors:
 
     def maps(self, features: Sequence[Tensor]) -> list[Tensor]:
         """(B, A, C, H, W) logits of each level."""
-        output = self.head(features)
+        output = ask(self.head, features)
         maps = [
             as_logits(level, getattr(self.head, 'loss_cls', None))
             for level in class_maps(self.head, output)

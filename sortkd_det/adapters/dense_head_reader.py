@@ -190,9 +190,85 @@ class SSDHeadReader(DenseHeadReader):
         return torch.cat(labels, 1), torch.cat(weight, 1).float()
 
 
+class CenterNetUpdateReader(DenseHeadReader):
+    """CenterNet2's loss is given a map of heat, and beside it which rows are of an object."""
+
+    def attach(self) -> list[RemovableHandle]:
+        """Register the hooks on the head and its loss."""
+
+        def see(
+            scores: Tensor,
+            heat: Tensor,
+            pos_inds: Tensor | None = None,
+            pos_labels: Tensor | None = None,
+            **_: Any,
+        ) -> None:
+            self.given.append((scores, heat, pos_inds, pos_labels))
+
+        return [*super().attach(), Adapter.watch(self.head.loss_cls, see)]
+
+    def reset(self) -> None:
+        """Forget the last batch."""
+        super().reset()
+        self.given: list[tuple] = []
+
+    def read(self, data_samples: Sequence) -> tuple[Tensor, Tensor]:
+        """What the student's own loss asks of each prior, as :meth:`DenseHeadReader.read`.
+
+        A row of several objects is that of the hottest.
+        """
+        if len(self.given) != 1:
+            raise ValueError(
+                f'{type(self.head).__name__} called its classification loss {len(self.given)} '
+                'times in one forward; expected once'
+            )
+        ((scores, heat, index, of_objects),) = self.given
+        rows = [level.detach().permute(0, 3, 4, 1, 2).flatten(0, 3) for level in self.maps]
+        limit = self.head.sigmoid_clamp
+        told = torch.cat(rows).sigmoid().clamp(limit, 1 - limit)
+        if told.shape != scores.shape or not torch.allclose(told, scores.detach(), rtol=1e-4):
+            raise ValueError(
+                f'the rows that the classification loss of {type(self.head).__name__} was given '
+                'are not those of its maps, level by level'
+            )
+        labels = told_labels(len(scores), self.num_classes, heat, index, of_objects)
+        sizes = [(len(level), level[0, :, 0].numel()) for level in self.maps]
+        labels = _by_level(labels, sizes)
+        return labels, torch.ones_like(labels, dtype=torch.float32)
+
+
+def told_labels(
+    num_rows: int,
+    num_classes: int,
+    heat: Tensor,
+    index: Tensor | None,
+    of_objects: Tensor | None,
+) -> Tensor:
+    """Labels (num_rows,) of rows of which some are told; of those told twice, the hotter.
+
+    Args:
+        num_rows: R.
+        num_classes: C, the label of the rows that are not told.
+        heat: (R, C) in [0, 1], how much of an object of each class a row is to show.
+        index: (N,) the rows that are told; None: there is no object.
+        of_objects: (N,) their labels.
+    """
+    labels = torch.full((num_rows,), num_classes, dtype=torch.int64, device=heat.device)
+    if index is None:
+        return labels
+    own = heat[index, of_objects]
+    hottest = torch.zeros_like(heat[:, 0]).scatter_reduce(0, index, own, 'amax')
+    kept = own == hottest[index]
+    return labels.scatter_reduce(0, index[kept], of_objects[kept], 'amin')
+
+
 def reader_of(head: nn.Module) -> DenseHeadReader:
     """The reader of a student's dense head."""
-    return SSDHeadReader(head) if is_head(head, 'SSDHead') else DenseHeadReader(head)
+    if is_head(head, 'SSDHead'):
+        return SSDHeadReader(head)
+    if is_head(head, 'CenterNetUpdateHead'):
+        return CenterNetUpdateReader(head)
+    return DenseHeadReader(head)
 
 
 def class_maps(head: nn.Module, output: Sequence) -> list[Tensor]:

@@ -20,16 +20,11 @@ _FEATURES = 'A term of features (PKDLoss, CWDLoss, FitNetLoss) serves instead'
 _HEAT_MAPS = f'it has heat maps of points, and no logits of priors. {_FEATURES}'
 _UNREADABLE = {
     'CenterNetHead': _HEAT_MAPS,
-    'CenterNetUpdateHead': _HEAT_MAPS,
     'CornerHead': _HEAT_MAPS,
     'CentripetalHead': _HEAT_MAPS,
     'SOLOHead': 'it hands over scores after their sigmoid and NMS, as a teacher, where '
     f'logits are wanted. {_FEATURES}',
     **dict.fromkeys(OF_WORDS, f'its logits are of words of a text, no fixed classes. {_FEATURES}'),
-}
-_UNREADABLE_TEACHER = {
-    'GARetinaHead': 'its priors move with the image, and in eval mode it takes one image at a '
-    'time. A RetinaNet or another detector serves as the teacher instead',
 }
 
 
@@ -57,8 +52,7 @@ def check_readable(head: nn.Module, who: str) -> None:
     """Raise if there is no way to read the logits of ``head``."""
     if head is None:
         raise ValueError(f'the {who} has no dense head, such as that of RetinaNet, FCOS or YOLOX')
-    known = _UNREADABLE | (_UNREADABLE_TEACHER if who == 'teacher' else {})
-    for name, reason in known.items():
+    for name, reason in _UNREADABLE.items():
         if is_head(head, name):
             raise ValueError(
                 f'the head of the {who}, {type(head).__name__}, cannot be read: {reason}'
@@ -67,7 +61,26 @@ def check_readable(head: nn.Module, who: str) -> None:
 
 def activation_of_head(head: nn.Module) -> str:
     """What it makes of its logits, ``'softmax'`` or ``'sigmoid'``."""
-    return 'softmax' if is_head(head, 'SSDHead') else activation_of(getattr(head, 'loss_cls', None))
+    if is_head(head, 'SSDHead'):
+        return 'softmax'
+    if is_head(head, 'CenterNetUpdateHead'):  # whose loss is one of heat maps
+        return 'sigmoid'
+    return activation_of(getattr(head, 'loss_cls', None))
+
+
+def ask(head: nn.Module, features: Sequence[Tensor]) -> Any:
+    """What a frozen head answers at all places of its maps.
+
+    Guided Anchoring leaves out those where the first image is unlikely to have an object; not so
+    in training, and it is its own switch alone that tells.
+    """
+    if not is_head(head, 'GARetinaHead'):
+        return head(features)
+    head.training = True  # its layers stay as they are
+    try:
+        return head(features)
+    finally:
+        head.training = False
 
 
 def priors_of(head: nn.Module) -> Any:

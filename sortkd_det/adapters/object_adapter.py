@@ -95,8 +95,10 @@ class ObjectAdapter(DetectorAdapter):
         cannot read are refused by name when it is built.
         """
         families = [_family(model) for model in (student, teacher)]
-        return None not in families and (
-            families[0] != families[1] or families[0] in ('query', 'sparse', 'mask')
+        return (
+            None not in families
+            and families != ['mask', 'mask']
+            and (families[0] != families[1] or families[0] in ('query', 'sparse'))
         )
 
     @classmethod
@@ -268,8 +270,8 @@ def _reader_of(student: nn.Module, family: str, layers: str) -> Any:
 
 
 _UNREADABLE = {
-    'mask': 'whose queries have masks and no boxes. A term of features (PKDLoss, CWDLoss, '
-    'FitNetLoss) serves instead',
+    'mask': 'whose queries have masks and no boxes; MaskQueryAdapter reads two of them. A term of '
+    'features (PKDLoss, CWDLoss, FitNetLoss) serves instead',
     None: 'which is no detector that it knows',
 }
 

@@ -10,7 +10,6 @@ import itertools
 import json
 import os
 import re
-import statistics
 import subprocess
 import sys
 import time
@@ -30,6 +29,8 @@ from sortkd_det.cli.config import run_config
 from sortkd_det.cli.packages import uses_mmdet
 from sortkd_det.files import write_json
 from sortkd_det.functional import check_whole
+
+from .paired import mean_and_deviation, over_seeds
 
 _METRIC = 'accuracy/top1'
 _RESULT = 'result.json'
@@ -276,27 +277,6 @@ def _plain(name: str) -> str:
     return re.sub(r'[^a-z0-9]', '', name.lower()).replace('shufflenet', 'shuffle')
 
 
-def mean_and_deviation(values: Sequence[float]) -> str:
-    """``'72.31 ± 0.20 (5)'``: mean, sample standard deviation, number."""
-    if not values:
-        return '-'
-    deviation = f' ± {statistics.stdev(values):.2f}' if len(values) > 1 else ''
-    return f'{statistics.fmean(values):.2f}{deviation} ({len(values)})'
-
-
-def paired_difference(scores: dict[int, float], baseline: dict[int, float]) -> str:
-    """Mean difference over common seeds with its 95% interval by Student's t."""
-    from scipy.stats import t
-
-    differences = [scores[seed] - baseline[seed] for seed in sorted(scores) if seed in baseline]
-    if len(differences) < 2:
-        return '-'
-    mean = statistics.fmean(differences)
-    error = statistics.stdev(differences) / len(differences) ** 0.5
-    half = float(t.ppf(0.975, len(differences) - 1)) * error
-    return f'{mean:+.2f} [{mean - half:+.2f}, {mean + half:+.2f}] ({len(differences)})'
-
-
 def show(
     reproduction: Reproduction,
     pairs: Sequence[str],
@@ -322,17 +302,15 @@ def show(
         scores = reproduction.scores(pair, method, seeds)
         name = _STUDENT if method == _STUDENT else PUBLISHED_NAMES.get(method, '')
         baseline = baselines.get(method)
-        difference = '-'
-        if baseline and scores:
-            others = reproduction.scores(pair, baseline, seeds)
-            difference = paired_difference(scores, others)
-            difference = difference if difference == '-' else f'to {baseline}: {difference}'
+        others = reproduction.scores(pair, baseline, seeds) if baseline else {}
+        difference = over_seeds(scores, others)
+        has_interval = difference is not None and difference.low is not None
         table.add_row(
             pair or '',
             Path(method).stem,
             mean_and_deviation(list(scores.values())),
             figures.get((_plain(pair or ''), name), '-'),
-            difference,
+            f'to {baseline}: {difference}' if has_interval else '-',
         )
     console = Console() if sys.stdout.isatty() else Console(width=140)
     console.print(table)

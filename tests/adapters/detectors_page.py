@@ -19,6 +19,7 @@ _PAIRED = {
     'RoIHeadAdapter': 'sampled RoIs of each stage',
     'DenseHeadAdapter': 'priors of objects',
     'ObjectAdapter': "queries of objects with the teacher's best",
+    'MaskQueryAdapter': "queries of objects with the teacher's best, by their masks",
 }
 _CLASS_IS = {'softmax': 'a column of one softmax', 'sigmoid': 'a sigmoid'}
 

@@ -3,6 +3,7 @@ priors.
 """
 
 import copy
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -22,9 +23,11 @@ from thin_detectors import (
 from torch import nn
 
 from sortkd_det.adapters import DenseHeadAdapter, build_adapter, count_classes, find_adapter
+from sortkd_det.adapters.dense_head_reader import told_labels
 from sortkd_det.adapters.loss_calls import as_logits
 
 WITHOUT_LABELS = {'FreeAnchor', 'AutoAssign'}
+OWN_LOSS = 'CenterNet2'  # is given a map of heat, not labels
 GIVEN_AN_OBJECT = {'YOLOX', 'YOLOv3', 'AutoAssign'}
 
 
@@ -78,7 +81,7 @@ def watch_losses(head, monkeypatch):
     return calls
 
 
-@pytest.mark.parametrize('name', rows_of(name for name in DENSE if name not in WITHOUT_LABELS))
+@pytest.mark.parametrize('name', rows_of(name for name in DENSE if name not in {*WITHOUT_LABELS, OWN_LOSS}))
 def test_rows_are_those_that_the_heads_own_loss_saw(name, monkeypatch):
     """To the bit, each with its label and weight."""
     for negatives in ('none',) if name in GIVEN_AN_OBJECT else ('none', 'all'):
@@ -91,6 +94,48 @@ def test_rows_are_those_that_the_heads_own_loss_saw(name, monkeypatch):
         assert table_of(batch) == table(scores[counts], labels[counts], weight[counts])
         assert batch.divisor == 'positives'
         assert batch.background == 3
+
+
+@pytest.mark.parametrize('negatives', ['none', 'all'])
+def test_rows_of_centernet2_are_those_that_its_loss_is_told(negatives):
+    """One that is told twice has the label of which its heat is greater."""
+    adapter = dense_adapter(OWN_LOSS, negatives)
+    given = []
+    adapter.head.loss_cls.register_forward_pre_hook(
+        lambda module, args, kwargs: given.append((*args, kwargs)), with_kwargs=True
+    )
+    batch, _ = forward(adapter, *prepared(adapter.student, OWN_LOSS, objects=(3, 2)))
+    ((scores, heat, told),) = given
+    labels = torch.full((len(scores),), 3)
+    for row in told['pos_inds'].unique():
+        own = told['pos_labels'][told['pos_inds'] == row].unique()
+        labels[row] = own[heat[row, own].argmax()]
+    assert 0 < (labels != 3).sum() < len(labels)
+    counts = labels != 3 if negatives == 'none' else slice(None)
+    batch = replace(batch, student=batch.student.sigmoid().clamp(1e-4, 1 - 1e-4))
+    found = torch.tensor(table_of(batch))
+    expected = torch.tensor(table(scores[counts], labels[counts], torch.ones(len(labels))[counts]))
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_row_of_two_objects_has_the_label_of_the_hotter():
+    heat = torch.tensor([[0.2, 0.9, 0.0], [1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [0.5, 0.0, 0.0]])
+    index, of_objects = torch.tensor([0, 1, 0, 3, 1]), torch.tensor([0, 2, 1, 0, 1])
+    assert told_labels(4, 3, heat, index, of_objects).tolist() == [1, 1, 3, 0]
+    assert told_labels(4, 3, heat, None, None).tolist() == [3] * 4
+
+
+def test_rows_of_centernet2_in_another_order_are_refused():
+    adapter = dense_adapter(OWN_LOSS)
+    adapter.head.sigmoid_clamp = 0.4  # after which the loss is given others than are known
+    data = prepared(adapter.student, OWN_LOSS)
+    adapter.attach()
+    adapter.reset()
+    adapter.prepare(*data)
+    adapter.student(*data, mode='loss')
+    adapter.head.sigmoid_clamp = 0.0001
+    with pytest.raises(ValueError, match='CenterNetUpdateHead was given are not those of its maps'):
+        adapter.batch(*data)
 
 
 @pytest.mark.parametrize('name', rows_of(DENSE))
@@ -321,14 +366,12 @@ def bare(name, attribute='bbox_head'):
     ('name', 'reason'),
     [
         ('CenterNetHead', 'heat maps of points.*A term of features'),
-        ('CenterNetUpdateHead', 'heat maps of points.*A term of features'),
         ('CornerHead', 'heat maps of points.*A term of features'),
         ('CentripetalHead', 'heat maps of points.*A term of features'),
         ('SOLOHead', 'after their sigmoid.*A term of features'),
         ('SOLOV2Head', 'after their sigmoid.*A term of features'),
         ('ATSSVLFusionHead', 'words of a text.*A term of features'),
         ('GroundingDINOHead', 'words of a text.*A term of features'),
-        ('GARetinaHead', 'one image at a time.*serves as the teacher instead'),
     ],
 )
 def test_heads_that_cannot_be_read_are_refused_by_name(name, reason):
@@ -337,10 +380,9 @@ def test_heads_that_cannot_be_read_are_refused_by_name(name, reason):
     assert find_adapter(student, model) is DenseHeadAdapter
     with pytest.raises(ValueError, match=f'the head of the teacher, {name}, cannot be.*{reason}'):
         DenseHeadAdapter(student, SimpleNamespace(model=model))
-    if name != 'GARetinaHead':
-        assert find_adapter(model, student) is DenseHeadAdapter
-        with pytest.raises(ValueError, match=f'the head of the student, {name}, cannot be read'):
-            DenseHeadAdapter(model, teacher_of('RetinaNet'))
+    assert find_adapter(model, student) is DenseHeadAdapter
+    with pytest.raises(ValueError, match=f'the head of the student, {name}, cannot be read'):
+        DenseHeadAdapter(model, teacher_of('RetinaNet'))
 
 
 def test_models_without_a_dense_head_are_left_to_others():

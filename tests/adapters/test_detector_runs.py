@@ -14,7 +14,7 @@ from sortkd_det.hooks.teacher_audit_hook import count_by_class, summarise
 NUM_CLASSES = 12
 NUM_ITERS = 4
 OTHERS = ['RetinaNet', 'FCOS', 'TOOD', 'AutoAssign', 'YOLOX', 'RTMDet', 'SSD']
-OTHERS += ['PISA', 'SABL Cascade', 'Sparse R-CNN']
+OTHERS += ['PISA', 'SABL Cascade', 'Sparse R-CNN', 'DETR', 'DINO']
 each_quick_or_slow = pytest.mark.parametrize(
     'name',
     ['GFL', 'Cascade R-CNN', *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)],

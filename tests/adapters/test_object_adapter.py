@@ -163,8 +163,8 @@ def test_options_that_are_none_are_refused(student, teacher, options, says):
     [
         (
             'mask2former/mask2former_r50_8xb2-lsj-50e_coco',
-            'cannot read the student, a Mask2Former, whose queries have masks and no boxes. A term '
-            'of features',
+            'cannot read the student, a Mask2Former, whose queries have masks and no boxes; '
+            'MaskQueryAdapter reads two of them. A term of features',
         ),
         ('centernet/centernet_r18_8xb16-crop512-140e_coco', 'CenterNetHead, .* has heat maps'),
     ],

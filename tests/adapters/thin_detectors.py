@@ -71,10 +71,12 @@ DENSE = {
     'PISA-RetinaNet': Family('pisa/retinanet-r50_fpn_pisa_1x_coco'),
     'FSAF': Family('fsaf/fsaf_r50_fpn_1x_coco'),
     'FreeAnchor': Family('free_anchor/freeanchor_r50_fpn_1x_coco'),
+    'GA-RetinaNet': Family('guided_anchoring/ga-retinanet_r50-caffe_fpn_1x_coco'),
     'SABL-RetinaNet': Family('sabl/sabl-retinanet_r50_fpn_1x_coco'),
     'FCOS': Family('fcos/fcos_r50-caffe_fpn_gn-head_1x_coco', _GROUPS),
     'NAS-FCOS': Family('nas_fcos/nas-fcos_r50-caffe_fpn_nashead-gn-head_4xb4-1x_coco'),
     'FoveaBox': Family('foveabox/fovea_r50_fpn_4xb4-1x_coco'),
+    'CenterNet2': Family('centernet/centernet-update_r50_fpn_8xb8-amp-lsj-200e_coco', _GROUPS),
     'ATSS': Family('atss/atss_r50_fpn_1x_coco', _GROUPS),
     'DDOD': Family('ddod/ddod_r50_fpn_1x_coco', {**_GROUPS, 'bbox_head.use_dcn': False}),
     'PAA': Family('paa/paa_r50_fpn_1x_coco', _GROUPS),
@@ -158,11 +160,27 @@ QUERY = {
     'DINO': Family('dino/dino-4scale_r50_8xb2-12e_coco', _WIDE),
     'DDQ': Family('ddq/ddq-detr-4scale_r50_8xb2-12e_coco', _WIDE),
 }
-FAMILIES = {**DENSE, **ROI, **QUERY}
+_MASKS = {
+    'panoptic_head.feat_channels': 256,
+    'panoptic_head.out_channels': 256,
+    'panoptic_head.transformer_decoder.num_layers': 2,
+    'panoptic_head.loss_cls.class_weight': [1.0] * NUM_CLASSES + [0.1],
+    'panoptic_head.num_stuff_classes': 0,
+    'panoptic_fusion_head.num_stuff_classes': 0,
+}
+MASK_QUERY = {
+    'MaskFormer': Family('maskformer/maskformer_r50_ms-16xb1-75e_coco', _MASKS, masks=True),
+    'Mask2Former': Family(
+        'mask2former/mask2former_r50_8xb2-lsj-50e_coco',
+        {**_MASKS, 'train_cfg.num_points': 64},
+        masks=True,
+    ),
+}
+FAMILIES = {**DENSE, **ROI, **QUERY, **MASK_QUERY}
 # One of each way to hand over rows and labels, for tests that take their time.
 EXEMPLARS = {
     *('RetinaNet', 'PISA-RetinaNet', 'AutoAssign', 'GFL', 'YOLOX', 'SSD', 'DETR', 'DINO'),
-    *('Faster R-CNN', 'Cascade R-CNN', 'Sparse R-CNN'),
+    *('Faster R-CNN', 'Cascade R-CNN', 'Sparse R-CNN', 'Mask2Former'),
 }
 
 

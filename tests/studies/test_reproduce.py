@@ -7,17 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from mmengine.config import Config
-from scipy import stats
 
 from sortkd_det.cli.config import run_config
 from sortkd_det.studies.reproduce import (
     Reproduction,
     Task,
-    mean_and_deviation,
-    paired_difference,
     plan,
     published,
 )
@@ -54,21 +50,6 @@ def test_every_pair_of_the_table_has_its_published_student():
     for name in pairs:
         plain = re.sub(r'[^a-z0-9]', '', name.lower())
         assert (plain, 'student') in figures, name
-
-
-def test_mean_deviation_and_paired_interval_are_those_of_scipy():
-    rng = np.random.default_rng(0)
-    baseline = dict(enumerate(rng.normal(70, 1, 5)))
-    scores = {seed: value + rng.normal(0.5, 0.3) for seed, value in baseline.items()}
-    values = list(scores.values())
-    assert mean_and_deviation(values) == f'{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f} (5)'
-    assert mean_and_deviation([71.5]) == '71.50 (1)'
-    assert mean_and_deviation([]) == '-'
-    differences = [scores[seed] - baseline[seed] for seed in baseline]
-    low, high = stats.ttest_1samp(differences, 0).confidence_interval()
-    expected = f'{np.mean(differences):+.2f} [{low:+.2f}, {high:+.2f}] (5)'
-    assert paired_difference({**scores, 9: 1.0}, baseline) == expected  # seed 9 has no partner
-    assert paired_difference({0: 1.0}, {0: 2.0}) == '-'
 
 
 def test_results_of_something_else_or_other_options_are_refused(tmp_path):

@@ -1,0 +1,77 @@
+"""Files of detections, as CocoMetric's ``outfile_prefix`` has them, scored on resampled images."""
+
+import contextlib
+import io
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from sortkd_det.files import DAMAGED
+from sortkd_det.training.coco_ground_truth import mend_ground_truth
+
+from .coco_bootstrap import Resampled, ResampledAP, draw_counts, mean_over_classes
+
+
+class TestSet:
+    """Images with their boxes, and draws of these images, the same for all detectors.
+
+    Args:
+        annotations: file in COCO's format.
+        draws: of as many images as there are, with replacement.
+        seed: of the draws.
+
+    Raises:
+        ValueError: the file is none of COCO's.
+    """
+
+    __test__ = False  # no test of pytest's
+
+    def __init__(self, annotations: Path, draws: int, seed: int = 0) -> None:
+        self.path = annotations
+        try:
+            with contextlib.redirect_stdout(
+                io.StringIO()
+            ):  # pycocotools speaks to whoever is there
+                self._coco = COCO(str(annotations))
+            images = sorted(self._coco.getImgIds())
+            self.class_names = [
+                each['name'] for each in self._coco.loadCats(sorted(self._coco.getCatIds()))
+            ]
+        except FileNotFoundError:
+            raise
+        except DAMAGED as error:
+            raise ValueError(f'{annotations} is no file of COCO annotations ({error!r})') from error
+        mend_ground_truth(SimpleNamespace(_coco_api=self._coco))
+        self.num_images = len(images)
+        once = np.ones((1, self.num_images), dtype=np.int32)
+        self._counts = np.concatenate([once, draw_counts(self.num_images, draws, seed)])
+
+    def score(self, detections: Path) -> Resampled:
+        """AP of a file of detections.
+
+        Raises:
+            ValueError: the file has none, or is of other images.
+        """
+        try:
+            found = json.loads(detections.read_text())
+            if not found:
+                raise ValueError('it is empty')
+            with contextlib.redirect_stdout(io.StringIO()):
+                evaluation = COCOeval(self._coco, self._coco.loadRes(found), 'bbox')
+                evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ['all']
+                evaluation.params.maxDets = [100]
+                evaluation.evaluate()
+        except FileNotFoundError:
+            raise
+        except DAMAGED as error:
+            raise ValueError(
+                f'{detections} holds no detections of the images of {self.path} ({error}); '
+                'expected the .bbox.json that test_evaluator.outfile_prefix has CocoMetric write'
+            ) from error
+        precision = ResampledAP(evaluation)(self._counts)
+        # Classes are known for all thresholds of a draw or for none.
+        return Resampled(100 * mean_over_classes(precision), 100 * precision.mean(axis=1))

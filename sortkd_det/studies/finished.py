@@ -1,0 +1,237 @@
+"""Scores of finished runs: where they lie, of which seed they are, what they reached."""
+
+import glob
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from sortkd_det.distill import read_config
+
+from .scalars import read_scalars
+
+#: Where the test of a run leaves its detections, within the run's folder.
+DETECTIONS = 'test/detections.bbox.json'
+_SEED = re.compile(r'seed_?(\d+)')
+_ON = {'test': 'test', 'val': 'last validation'}
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a run, or a file of detections, is compared by.
+
+    Attributes:
+        method: what it is called.
+        seed: of its training.
+        metrics: name → value, as logged.
+        group: runs are compared within it: a pair, or a variant; ``''``: there is but one.
+        detections: of its test, in COCO's format.
+        annotations: what they are evaluated on, if it is known.
+    """
+
+    method: str
+    seed: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    group: str = ''
+    detections: Path | None = None
+    annotations: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """``'short/kd/seed0'``, for messages."""
+        return '/'.join(filter(None, (self.group, self.method, f'seed{self.seed}')))
+
+
+def read_finished(places: Sequence[str]) -> tuple[list[Scored], str]:
+    """Read finished runs.
+
+    Args:
+        places: each ``NAME=PATH`` of work dirs or of files of detections (``.json``), where
+            ``{seed}`` in the path stands for the seeds; or a folder of
+            ``<method>/seed_<n>``. Without ``{seed}`` it is that of the run's config, and 0 for
+            a file of detections.
+
+    Returns:
+        The runs, and what they were scored on, in words: all on the test, or all on the last
+        validation.
+
+    Raises:
+        FileNotFoundError: there is nothing of that name.
+        ValueError: a run is not finished or not of its seed, or runs cannot be compared.
+    """
+    found = [each for place in places for each in _find(place)]
+    files = [each for each in found if each[2].is_file()]
+    if files and len(files) < len(found):
+        raise ValueError('work dirs and files of detections cannot be compared; give one kind')
+    if files:
+        _refuse_twice((method, seed or 0) for method, seed, _ in found)
+        return [Scored(m, seed or 0, detections=path) for m, seed, path in found], 'detections'
+    runs = [_Run(method, seed, path) for method, seed, path in found]
+    _refuse_twice((run.method, run.seed) for run in runs)
+    split = 'test' if all(run.tested for run in runs) else 'val'
+    _check_same_images(runs, split)
+    return [run.scored(split) for run in runs], _ON[split]
+
+
+class _Run:
+    """A work dir, with the config that its first part logged."""
+
+    def __init__(self, method: str, seed: int | None, path: Path) -> None:
+        self.method, self.path = method, path
+        configs = sorted(path.glob('*/vis_data/config.py'))
+        if not configs:
+            raise ValueError(f'{path} is no work dir of a run: it has no */vis_data/config.py')
+        # The oldest: a test that was run in the same work dir logs its config too, later.
+        self.config = read_config(str(configs[0]))
+        logged = (self.config.get('randomness') or {}).get('seed')
+        if seed is not None and logged != seed:
+            raise ValueError(
+                f'{path} is named as seed {seed}, and its config has randomness.seed = {logged}'
+            )
+        if logged is None:
+            raise ValueError(f'{path} has no seed: its config has no randomness.seed')
+        self.seed: int = logged
+        self.tested = tested_metrics(path) or tested_metrics(path / 'test')
+
+    def scored(self, split: str) -> Scored:
+        metrics = self.tested if split == 'test' else self._validated()
+        detections = self.path / DETECTIONS
+        has_detections = split == 'test' and detections.is_file()
+        return Scored(
+            self.method,
+            self.seed,
+            metrics,
+            detections=detections if has_detections else None,
+            annotations=annotations_of(self.config),
+        )
+
+    def _validated(self) -> dict[str, float]:
+        """The metrics of the last validation, which must be at the end of the training."""
+        validated = read_scalars(self.path).val
+        loop = self.config.get('train_cfg') or {}
+        end = loop.get('max_epochs') or loop.get('max_iters')
+        if end not in validated:
+            last = max(validated, default=None)
+            raise ValueError(
+                f'{self.path} is not finished: its last validation is of step {last}, and its '
+                f'training ends at {end}; go on with tools/train.py --resume'
+            )
+        return validated[end]
+
+
+def _find(place: str) -> list[tuple[str, int | None, Path]]:
+    """Method, seed and path of all that a place names."""
+    method, given, pattern = place.partition('=')
+    if not given:
+        root = Path(place)
+        found = [
+            (folder.parent.name, int(match[1]), folder)
+            for folder in sorted(root.glob('*/seed*'))
+            if folder.is_dir() and (match := _SEED.fullmatch(folder.name))
+        ]
+        if not found:
+            raise FileNotFoundError(
+                f'{place} is no folder of runs: expected NAME=PATH, or a folder with '
+                '<method>/seed_<n> in it'
+            )
+        return found
+    if '{seed}' not in pattern:
+        if not method or not Path(pattern).exists():
+            raise FileNotFoundError(f'{place}: expected NAME=PATH, and {pattern} does not exist')
+        return [(method, None, Path(pattern))]
+    before, *rest = pattern.split('{seed}')
+    if len(rest) != 1:
+        raise ValueError(f'{place}: expected {{seed}} once')
+    name = re.compile(re.escape(before) + r'(\d+)' + re.escape(rest[0]))
+    paths = glob.glob(f'{glob.escape(before)}*{glob.escape(rest[0])}')
+    found = [
+        (method, int(match[1]), Path(path))
+        for path in sorted(paths)
+        if (match := name.fullmatch(path))
+    ]
+    if not found:
+        raise FileNotFoundError(f'{place}: nothing is there with a number in place of {{seed}}')
+    return found
+
+
+def _refuse_twice(keys: Iterable[tuple[str, int]]) -> None:
+    seen = set()
+    for method, seed in keys:
+        if (method, seed) in seen:
+            raise ValueError(f'{method} has two runs of seed {seed}; give each seed once')
+        seen.add((method, seed))
+
+
+def _check_same_images(runs: Sequence[_Run], split: str) -> None:
+    """Refuse runs that were scored on different images."""
+
+    def images(run: _Run) -> dict[str, Any]:
+        dataset = (run.config.get(f'{split}_dataloader') or {}).get('dataset') or {}
+        names = ('type', 'ann_file', 'data_prefix', 'split', 'indices')
+        return {name: dataset[name] for name in names if dataset.get(name) is not None}
+
+    first = runs[0]
+    for run in runs[1:]:
+        if images(run) != images(first):
+            raise ValueError(
+                f'{first.path} and {run.path} were scored on different images: '
+                f'{images(first)} and {images(run)}'
+            )
+
+
+def tested_metrics(folder: Path) -> dict[str, float]:
+    """The metrics of the newest test run in a folder, ``<time>/<time>.json``; empty: none."""
+    files = sorted(path for path in folder.glob('*/*.json') if path.stem == path.parent.name)
+    return json.loads(files[-1].read_text()) if files else {}
+
+
+def annotations_of(config: Config) -> Path | None:
+    """The file that a config's test is evaluated on, where it is one of COCO's."""
+    evaluator = config.get('test_evaluator')
+    named = evaluator.get('ann_file') if isinstance(evaluator, Mapping) else None
+    return Path(named) if named else None
+
+
+#: The metric that runs are compared by, the first that they have.
+MAIN_METRICS = ('accuracy/top1', 'coco/bbox_mAP', 'pascal_voc/mAP')
+_IN_PERCENT = ('accuracy/',)
+
+
+def main_metric(metrics: Mapping[str, float]) -> str:
+    """The name of the metric that a run is judged by.
+
+    Raises:
+        ValueError: it has none of them.
+    """
+    for name in MAIN_METRICS:
+        if name in metrics:
+            return name
+    raise ValueError(
+        f'there is none of the metrics {", ".join(MAIN_METRICS)}; name one of '
+        f'{", ".join(sorted(metrics)) or "none"} with --metric'
+    )
+
+
+def in_points(run: Scored, metric: str) -> float:
+    """A metric of a run in points of 100.
+
+    MMDetection logs shares in [0, 1], and -1 where there was nothing to measure; our classifiers
+    log percent.
+
+    Raises:
+        ValueError: it was not logged, or is no such number.
+    """
+    if metric not in run.metrics:
+        raise ValueError(
+            f'{run.name} has no {metric}; it has {", ".join(sorted(run.metrics)) or "no metrics"}'
+        )
+    most = 100 if metric.startswith(_IN_PERCENT) else 1
+    value = float(run.metrics[metric])
+    if not (math.isfinite(value) and 0 <= value <= most):
+        raise ValueError(f'{run.name}: {metric} must be from 0 to {most}, got {value}')
+    return value * 100 / most

@@ -1,0 +1,174 @@
+"""Rows of a comparison from runs and from files of detections, and tools/compare.py."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from drawn_boxes import NUM_CLASSES, NUM_IMAGES, draw_boxes
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from sortkd_det.studies.comparison import compare, read_baselines, save
+from sortkd_det.studies.finished import Scored
+
+
+def top1(method, *values, group=''):
+    return [
+        Scored(method, seed, {'accuracy/top1': value}, group=group)
+        for seed, value in enumerate(values)
+    ]
+
+
+@pytest.fixture
+def annotations(tmp_path):
+    """A file of annotations; the first has the id 0, which pycocotools never finds."""
+    truths, _ = draw_boxes(np.random.default_rng(0))
+    content = dict(
+        images=[dict(id=image) for image in range(NUM_IMAGES)],
+        annotations=[{**truth, 'id': number} for number, truth in enumerate(truths)],
+        categories=[dict(id=k, name=f'class {k}') for k in range(1, NUM_CLASSES + 1)],
+    )
+    path = tmp_path / 'annotations.json'
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.fixture
+def detections(tmp_path):
+    """Write detections of these images: a share of them, so that few are worse than many."""
+
+    def write(name, share):
+        _, found = draw_boxes(np.random.default_rng(0))
+        found = found[: int(share * len(found))]
+        path = tmp_path / f'{name}.bbox.json'
+        path.write_text(json.dumps(found))
+        return path
+
+    return write
+
+
+def coco_ap(annotations, detections):
+    content = json.loads(annotations.read_text())
+    for truth in content['annotations']:
+        truth['id'] += 1
+    coco = COCO()
+    coco.dataset = content
+    coco.createIndex()
+    evaluation = COCOeval(coco, coco.loadRes(json.loads(detections.read_text())), 'bbox')
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    return evaluation.stats[0]
+
+
+def test_methods_are_compared_with_their_baseline_seed_by_seed():
+    runs = [*top1('student', 70, 72, 71), *top1('kd', 71, 73.1, 71.9), *top1('dkd', 70, 74)]
+    metric, (student, kd, dkd) = compare(runs, {'kd': 'student', 'dkd': 'kd'})
+    assert metric == 'accuracy/top1'
+    assert student.over_seeds is None
+    assert student.verdicts() == []
+    assert str(kd.over_seeds) == '+1.00 [+0.75, +1.25] (3)'
+    assert kd.verdicts() == [
+        'kd − student over seeds +1.00 [+0.75, +1.25] (3): beyond the noise of seeds'
+    ]
+    assert dkd.over_seeds.number == 2  # seeds 0 and 1
+    assert dkd.over_seeds.mean == pytest.approx(-0.05)
+    assert 'dkd − kd' in dkd.verdicts()[0]
+    assert 'within noise; to show a difference of 0.5 takes about' in dkd.verdicts()[0]
+
+
+def test_runs_are_compared_within_their_group():
+    runs = [*top1('student', 50), *top1('kd', 60), *top1('student', 70, group='long')]
+    runs += top1('kd', 71, group='long')
+    rows = compare(runs, {'kd': 'student'})[1]
+    found = [(row.group, row.method, row.over_seeds and row.over_seeds.mean) for row in rows]
+    assert found == [
+        ('', 'student', None),
+        ('', 'kd', 10),
+        ('long', 'student', None),
+        ('long', 'kd', 1),
+    ]
+
+
+def test_baselines_are_one_for_all_and_exceptions():
+    methods = ['student', 'kd', 'sortkd', 'sortdkd', 'dkd']
+    assert read_baselines(['kd', 'sortdkd=dkd', 'dkd='], methods) == {
+        'student': 'kd',
+        'sortkd': 'kd',
+        'sortdkd': 'dkd',
+        'dkd': None,
+    }
+
+
+def test_detections_give_ap_and_intervals_over_the_same_images(annotations, detections):
+    few, many = detections('few', 0.4), detections('many', 1)
+    runs = [Scored('few', 0, detections=few), Scored('many', 0, detections=many)]
+    _, (row_few, row_many) = compare(runs, {'many': 'few'}, draws=500, annotations=annotations)
+    aps = [100 * coco_ap(annotations, path) for path in (few, many)]
+    assert [row_few.scores[0], row_many.scores[0]] == pytest.approx(aps, abs=1e-10)
+    without = compare(runs, {'many': 'few'}, annotations=annotations)[1][1]
+    assert without.scores == row_many.scores
+    assert without.over_images is None
+    over_images = row_many.over_images
+    assert over_images.mean == pytest.approx(aps[1] - aps[0], abs=1e-10)
+    assert 0 < over_images.low < over_images.mean < over_images.high
+    assert (over_images.number, over_images.unit) == (NUM_IMAGES, 'image')
+    # The last class has nothing to find.
+    assert list(row_many.classes) == ['class 1', 'class 2', 'class 3']
+    differences = [row.over_images.mean for row in row_many.classes.values()]
+    assert np.mean(differences) == pytest.approx(over_images.mean)
+
+
+def test_equal_detections_do_not_differ_on_any_draw(annotations, detections):
+    one, other = detections('one', 1), detections('other', 1)
+    runs = [Scored('one', 0, detections=one), Scored('other', 0, detections=other)]
+    row = compare(runs, {'other': 'one'}, draws=20, annotations=annotations)[1][1]
+    assert str(row.over_images) == f'+0.00 [+0.00, +0.00] ({NUM_IMAGES})'
+    assert row.over_images.is_noise
+
+
+def test_detections_that_are_not_those_of_the_test_are_refused(annotations, detections, tmp_path):
+    path = detections('some', 1)
+    ap = coco_ap(annotations, path)
+    places = dict(detections=path, annotations=annotations)
+
+    def run(logged):
+        return compare([Scored('kd', 0, {'coco/bbox_mAP': logged}, **places)], {}, draws=5)[1]
+
+    assert run(round(ap, 3))[0].scores[0] == pytest.approx(100 * ap)
+    with pytest.raises(ValueError, match=r'kd/seed0: its detections .* they are not of one test'):
+        run(round(ap, 3) + 0.002)
+    other = tmp_path / 'other.bbox.json'
+    other.write_text(json.dumps([dict(image_id=99, category_id=1, bbox=[0, 0, 1, 1], score=1)]))
+    with pytest.raises(ValueError, match=r'other\.bbox\.json holds no detections of the images of'):
+        compare([Scored('kd', 0, detections=other)], {}, draws=5, annotations=annotations)
+    with pytest.raises(ValueError, match='name it with --annotations'):
+        compare([Scored('kd', 0, detections=path)], {}, draws=5)
+    with pytest.raises(ValueError, match=r'is no file of COCO annotations'):
+        compare([Scored('kd', 0, detections=path)], {}, draws=5, annotations=path)
+
+
+def test_a_comparison_is_saved_with_all_its_numbers(tmp_path):
+    metric, rows = compare([*top1('student', 70, 72), *top1('kd', 71, 74)], {'kd': 'student'})
+    save(tmp_path / 'out.json', metric, rows, dict(scored_on='test'))
+    saved = json.loads((tmp_path / 'out.json').read_text())
+    assert (saved['metric'], saved['scored_on']) == ('accuracy/top1', 'test')
+    kd = saved['rows'][1]
+    assert kd['scores'] == {'0': 71, '1': 74}
+    assert kd['mean'] == 72.5
+    assert kd['over_seeds']['mean'] == 1.5
+    assert kd['over_seeds']['is_noise'] is True
+
+
+def test_the_tool_prints_tables_and_verdicts(run_python, annotations, detections, tmp_path):
+    for method, share in (('student', 0.4), ('kd', 1)):
+        for seed in (0, 1):
+            detections(f'{method}_{seed}', share - 0.1 * seed)
+    places = [f'{method}={tmp_path}/{method}_{{seed}}.bbox.json' for method in ('student', 'kd')]
+    options = ['--annotations', annotations, '--draws', 50, '--out', tmp_path / 'out.json']
+    said = run_python('tools/compare.py', *places, *options).stdout
+    assert re.search(r'kd .* ± .* \(2\).*to student: \+\d', said)
+    assert re.search(rf'kd − student over images .* \({NUM_IMAGES}\): beyond the noise', said)
+    assert 'kd by class' in said
+    assert len(json.loads((tmp_path / 'out.json').read_text())['rows']) == 2
