@@ -52,8 +52,8 @@ class LogitBatch:
 
     Raises:
         TypeError, ValueError: an attribute that does not fit the others; the message says
-            which. Whether labels are in range is looked at on the CPU, on CUDA in debug
-            mode only.
+            which. Whether labels and weights are in range is looked at on the CPU, on CUDA in
+            debug mode only; :meth:`check_numbers` looks at them anywhere.
     """
 
     student: Tensor
@@ -75,15 +75,14 @@ class LogitBatch:
             check_choice('divisor', self.divisor, DIVISORS)
         else:
             check_positive('divisor', self.divisor)
-        least = 1 if self.activation == 'sigmoid' else 2  # columns
-        check_pair(self.student, self.teacher, 'teacher', least)
+        check_pair(self.student, self.teacher, 'teacher', self._least_columns)
         if self.teacher.requires_grad:
             raise ValueError(
                 'the logits of the teacher need a gradient; expected a teacher that runs under '
                 'torch.no_grad()'
             )
         self._check_background()
-        check_labels(self.student, self.labels, self.label_without_column, least)
+        self._check_labels()
         if not isinstance(self.weight, Tensor):
             raise TypeError(
                 f'weight must be a Tensor of one number per row, got {self.weight!r}; where all '
@@ -93,6 +92,25 @@ class LogitBatch:
         if not self.weight.is_floating_point():
             raise TypeError(f'weight must be of a floating dtype, got {self.weight.dtype}')
         self._check_second()
+
+    def check_numbers(self) -> None:
+        """Raise unless labels and weights are in range, on every device: the host waits for it.
+
+        Raises:
+            ValueError: a label that is no class, a weight that is negative or not finite.
+        """
+        self._check_labels(may_wait=True)
+        check_weight(self.weight, len(self.student), may_wait=True)
+        if self.second is not None:
+            self.second.check_numbers()
+
+    @property
+    def _least_columns(self) -> int:
+        return 1 if self.activation == 'sigmoid' else 2
+
+    def _check_labels(self, may_wait: bool = False) -> None:
+        background, least = self.label_without_column, self._least_columns
+        check_labels(self.student, self.labels, background, least, may_wait)
 
     def _check_second(self) -> None:
         if self.second is None:

@@ -39,6 +39,11 @@ class Schedule:
                 'iteration) of the term, before which its weight falls'
             )
 
+    @property
+    def full_from(self) -> int:
+        """The first epoch (iteration) after which the weight grows no more."""
+        return self.begin + max(self.warmup - 1, 0)
+
     def scale(self, now: int) -> float:
         """The factor at epoch (iteration) ``now``; 0 outside of begin and end."""
         if now < self.begin or (self.end is not None and now > self.end):

@@ -18,7 +18,7 @@ def set_debug(enabled: bool) -> None:
 
     On CUDA they make the host wait for the device, so they are off unless
     the environment variable ``SORTKD_DEBUG`` is 1 or this switches them on.
-    On the CPU labels are always checked.
+    On the CPU labels and weights are always checked.
     """
     global _debug
     _debug = bool(enabled)
@@ -68,18 +68,23 @@ def check_logits(logits: Tensor, name: str = 'logits', least: int = 2) -> None:
 
 
 def check_labels(
-    logits: Tensor, labels: Tensor, ignore_index: int | None = None, least: int = 2
+    logits: Tensor,
+    labels: Tensor,
+    ignore_index: int | None = None,
+    least: int = 2,
+    may_wait: bool = False,
 ) -> None:
     """Raise unless ``labels`` names one class of each row of ``logits``.
 
-    Whether each label is in range is looked at on the CPU, and elsewhere in
-    debug mode only (see :func:`set_debug`): the host would wait for the device.
+    Whether each label is in range is looked at on the CPU, and elsewhere in debug mode
+    (see :func:`set_debug`) or with ``may_wait`` only: the host waits for the device.
 
     Args:
         logits: (N, C), floating.
         labels: (N,), int64, each in [0, C) or equal to ``ignore_index``.
         ignore_index: a label that stands for "leave this row alone".
         least: number of classes that are needed.
+        may_wait: look at the numbers on every device.
 
     Raises:
         TypeError: labels of another dtype than int64, or no tensors.
@@ -95,7 +100,7 @@ def check_labels(
             f'labels must have shape ({num_rows},) to match logits {tuple(logits.shape)}, '
             f'got {tuple(labels.shape)}'
         )
-    if num_rows == 0 or torch.compiler.is_compiling() or not (labels.is_cpu or is_debug()):
+    if num_rows == 0 or not _looks_at(labels, may_wait):
         return
     low, high = torch.stack(labels.aminmax()).tolist()
     if low >= 0 and high < num_classes:
@@ -133,11 +138,10 @@ def check_pair(student: Tensor, target: Tensor, name: str = 'target', least: int
         )
 
 
-def check_weight(weight: Tensor | None, num_rows: int) -> None:
+def check_weight(weight: Tensor | None, num_rows: int, may_wait: bool = False) -> None:
     """Raise unless ``weight`` is None or (num_rows,) finite numbers ≥ 0.
 
-    The numbers are looked at on the CPU, and elsewhere in debug mode only (see
-    :func:`set_debug`): the host would wait for the device.
+    The numbers are looked at where :func:`check_labels` looks at labels.
 
     Raises:
         ValueError: the weight has another shape, or a number that is none of these.
@@ -148,7 +152,7 @@ def check_weight(weight: Tensor | None, num_rows: int) -> None:
         raise ValueError(
             f'weight must have one number per row, shape ({num_rows},), got {tuple(weight.shape)}'
         )
-    if num_rows == 0 or torch.compiler.is_compiling() or not (weight.is_cpu or is_debug()):
+    if num_rows == 0 or not _looks_at(weight, may_wait):
         return
     low, high = torch.stack(weight.detach().aminmax()).tolist()
     if not (low >= 0 and high < float('inf')):  # NaN is neither
@@ -158,6 +162,11 @@ def check_weight(weight: Tensor | None, num_rows: int) -> None:
             f'weight must hold finite numbers ≥ 0; row {row} has {float(weight[row])} '
             f'({int(bad.sum())} of {num_rows} rows are out of range)'
         )
+
+
+def _looks_at(numbers: Tensor, may_wait: bool) -> bool:
+    """Whether a check may ask what the numbers of a tensor are."""
+    return not torch.compiler.is_compiling() and (numbers.is_cpu or may_wait or is_debug())
 
 
 def check_positive(name: str, value: float, allow_zero: bool = False) -> float:

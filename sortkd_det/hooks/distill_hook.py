@@ -113,6 +113,7 @@ class DistillHook(Hook):
         self.learned_parameters: LearnedParameters | None = None
         self.now = 1
         self._handles: list = []
+        self._numbers_checked = False
 
     # -- joining a run -------------------------------------------------------
 
@@ -194,15 +195,22 @@ class DistillHook(Hook):
         teacher.class_map.tell()
 
     def _check_schedule(self, runner: Runner) -> None:
-        """Raise if the run is over before any term begins."""
+        """Raise if the run is over before any term begins; tell of a term that never grows up."""
         by_iter = isinstance(runner.train_loop, IterBasedTrainLoop)
+        unit = 'iteration' if by_iter else 'epoch'
         last = runner.max_iters if by_iter else runner.max_epochs
         first = min(term.schedule.begin for term in self.method.terms)
         if first > last:
             raise ValueError(
-                f'the method begins in {"iteration" if by_iter else "epoch"} {first} and the run '
-                f'ends after {last}: nothing would be distilled; lower begin of a term'
+                f'the method begins in {unit} {first} and the run ends after {last}: nothing would '
+                'be distilled; lower begin of a term'
             )
+        for term in self.method.terms:
+            if term.schedule.full_from > last:
+                runner.logger.warning(
+                    f'the term {term.name} has its whole weight from {unit} '
+                    f'{term.schedule.full_from} on, and the run ends after {last}'
+                )
 
     def after_train(self, runner: Runner) -> None:
         """Leave the student as it was found, and see that the teacher is what it was."""
@@ -266,7 +274,12 @@ class DistillHook(Hook):
         return {**student_losses, **distill_losses, **self.method.temperatures()}
 
     def _check_batch(self, batch: LogitBatch) -> None:
-        """Raise unless the batch is of the promised activation and could teach the student."""
+        """Raise unless the batch is of the promised activation and could teach the student; of
+        the first one, unless its labels and weights are in range.
+        """
+        if not self._numbers_checked:  # once: the host waits for the device
+            batch.check_numbers()
+            self._numbers_checked = True
         name = type(self.adapter).__name__
         if batch.activation != self.adapter.activation:
             raise RuntimeError(

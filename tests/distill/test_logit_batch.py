@@ -137,3 +137,19 @@ def test_what_could_be_wrong_in_silence_has_no_default(name):
 def test_weights_are_finite_and_not_below_zero(number):
     with pytest.raises(ValueError, match=rf'weight must hold finite .*row 1 has {number} \(1 of 3'):
         make(weight=torch.tensor([1.0, number, 0.0]))
+
+
+@pytest.mark.parametrize(
+    ('name', 'bad', 'message'),
+    [
+        ('weight', -0.5, r'weight must hold finite numbers ≥ 0; row 1 has -0\.5 \(1 of 3'),
+        ('labels', 3, r'labels must lie in 0…1 or ignore_index=2; row 1 has 3 \(1 of 3'),
+    ],
+)
+def test_numbers_of_both_views_are_looked_at_when_asked_for(name, bad, message):
+    second = make()
+    batch = make(second=second)
+    batch.check_numbers()
+    getattr(second, name)[1] = bad
+    with pytest.raises(ValueError, match=message):
+        batch.check_numbers()

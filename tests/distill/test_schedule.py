@@ -93,6 +93,13 @@ def test_a_silent_term_is_zero_with_the_students_graph(settings, dtype):
     assert torch.equal(student.grad, torch.zeros_like(student))
 
 
+@pytest.mark.parametrize(('settings', 'first'), [({}, 1), ({'begin': 3}, 3), ({'warmup': 4}, 4)])
+def test_the_weight_is_whole_from_the_end_of_the_warmup_on(settings, first):
+    schedule = Schedule(**settings)
+    assert schedule.full_from == first
+    assert [schedule.scale(now) == 1 for now in (first - 1, first, 99)] == [False, True, True]
+
+
 def test_a_warmup_ends_within_the_term():
     assert [Schedule(begin=3, end=5, warmup=3).scale(now) for now in (3, 5)] == [1 / 3, 1]
     with pytest.raises(ValueError, match=r'warmup is 4 and the term has 3 epochs .*, 3 to 5;'):

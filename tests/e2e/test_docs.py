@@ -142,6 +142,7 @@ def retinanet(detector, tmp_path, save_random_weights):
 def test_the_adapter_of_ones_own_teaches_another_detector(retinanet, start):
     names: dict = {}
     *_, adapter = blocks('docs/extending.md')
+    assert len([line for line in adapter.split('@')[1].splitlines() if line]) <= 20, 'too long'
     exec(adapter, names)
     try:
         runner = start(retinanet)

@@ -11,6 +11,7 @@ from sortkd_det.functional import (
     check_pair,
     check_positive,
     check_quantile,
+    check_weight,
     check_whole,
     is_debug,
     set_debug,
@@ -136,6 +137,29 @@ def test_labels_on_the_cpu_are_looked_at_in_either_mode(restore_debug, enabled):
     set_debug(enabled)
     with pytest.raises(ValueError, match='row 1 has 3'):
         check_labels(torch.zeros(2, 3), torch.tensor([0, 3]))
+
+
+@pytest.mark.parametrize('enabled', [True, False])
+@pytest.mark.parametrize('bad', [-1.0, float('nan'), float('inf')])
+def test_weights_on_the_cpu_are_looked_at_in_either_mode(restore_debug, enabled, bad):
+    set_debug(enabled)
+    check_weight(torch.tensor([0.0, 0.5, 3e38]), 3)
+    with pytest.raises(ValueError, match=rf'numbers ≥ 0; row 1 has {bad} \(2 of 4 rows are out'):
+        check_weight(torch.tensor([1.0, bad, 0.0, bad]), 4)
+
+
+def test_numbers_on_other_devices_are_looked_at_where_the_host_may_wait(restore_debug):
+    set_debug(False)
+    logits, labels, weight = (torch.zeros(s, device='meta') for s in ((2, 3), 2, 2))
+    check_labels(logits, labels.long())
+    check_weight(weight, 2)
+    # A tensor without numbers says so when it is asked for them.
+    for check in (
+        lambda: check_labels(logits, labels.long(), may_wait=True),
+        lambda: check_weight(weight, 2, may_wait=True),
+    ):
+        with pytest.raises((RuntimeError, NotImplementedError), match='meta'):
+            check()
 
 
 @pytest.mark.parametrize(('value', 'expected'), [('1', True), ('0', False), ('', False)])

@@ -1,6 +1,7 @@
 """DistillHook in real runs of MMEngine's runner on generated images."""
 
 import copy
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -160,6 +161,11 @@ def of_sigmoids(batch):
     return replace(batch, labels=labels, activation='sigmoid', background=None)
 
 
+def with_a_weight_below_zero(batch):
+    batch.weight[3] = -1  # after it was checked: on CUDA nobody looked
+    return batch
+
+
 @pytest.mark.parametrize(
     ('spoil', 'message'),
     [
@@ -173,6 +179,14 @@ def test_a_batch_that_is_not_what_it_should_be_is_refused_whoever_read_it(config
     hook_of(runner).adapter_config = {'type': Reader, 'spoil': spoil}
     with pytest.raises(RuntimeError, match=message):
         runner.train()
+
+
+def test_the_numbers_of_the_first_batch_are_looked_at_on_every_device(config):
+    runner = build_runner(config)
+    hook_of(runner).adapter_config = {'type': Reader, 'spoil': with_a_weight_below_zero}
+    with pytest.raises(ValueError, match=r'weight must hold finite numbers ≥ 0; row 3 has -1'):
+        runner.train()
+    assert runner.iter == 0
 
 
 def test_an_adapter_is_chosen_by_its_name(config):
@@ -347,6 +361,19 @@ def test_iteration_based_runs_schedule_by_iterations_and_log_to_tensorboard(conf
     assert losses[:2] == [0, 0]
     assert min(losses[2:]) > 0
     assert log.read_text().count('teacher on the training samples, per class') == 2
+
+
+def test_a_term_whose_weight_never_becomes_whole_is_told(config):
+    config.train_cfg.max_epochs = 1
+    config.custom_hooks[0].method = [
+        dict(loss='KDLoss', name='in time', warmup=1),
+        dict(loss='KDLoss', name='too slow', warmup=2),
+        dict(loss='KDLoss', name='too late', begin=3),
+    ]
+    (log,) = Path(train(config).log_dir).glob('*.log')
+    told = re.findall(r'WARNING - the term (.*)', log.read_text())
+    expected = '{} has its whole weight from epoch {} on, and the run ends after 1'
+    assert told == [expected.format('too slow', 2), expected.format('too late', 3)]
 
 
 @pytest.mark.parametrize('bad', ['nan', 'inf'])
