@@ -16,21 +16,13 @@ from mmengine.hub import get_config
 from mmengine.logging import MessageHub
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData, PixelData
+from thin import make_thin
 
 import sortkd_det.detection  # noqa: F401
 from sortkd_det.adapters import Adapter
 from sortkd_det.distill import LogitBatch, Teacher
 
 NUM_CLASSES = 3
-_CHANNELS = (
-    *('in_channels', 'out_channels', 'feat_channels', 'point_feat_channels'),
-    *('conv_out_channels', 'fc_out_channels', 'fc_channels', 'out_conv_channels'),  # of RoI heads
-    *('cls_in_channels', 'cls_out_channels', 'reg_in_channels', 'reg_cls_out_channels'),  # of SABL
-    *('reg_offset_out_channels', 'inner_channels', 'proposal_feature_channel'),
-    *('feedforward_channels', 'hidden_channels'),
-)
-_PROPOSALS = ('num', 'nms_pre', 'max_per_img', 'num_proposals')
-_NUMBERS = {'num_groups': 4, 'stacked_convs': 1, 'num_queries': 20, 'num_dn_queries': 10}
 
 
 @dataclass(frozen=True)
@@ -199,10 +191,7 @@ def rows_of(names: Iterable[str], quick: Container[str] | None = None) -> list:
 def thin(family: Family, num_classes: int = NUM_CLASSES) -> Config:
     """The family's config with a model of few channels, layers and classes."""
     config = copy.deepcopy(_config(family.config))
-    _thin(config.model, num_classes)
-    config.model.data_preprocessor.pop('batch_augments', None)
-    if config.model.backbone.type == 'ResNet':
-        config.model.backbone.update(depth=18, base_channels=8)
+    make_thin(config.model, num_classes, channels=16)
     config.merge_from_dict({f'model.{key}': value for key, value in family.options.items()})
     return config
 
@@ -210,28 +199,6 @@ def thin(family: Family, num_classes: int = NUM_CLASSES) -> Config:
 @cache
 def _config(name: str) -> Config:
     return get_config(f'mmdet::{name}.py')
-
-
-def _thin(node: Any, num_classes: int) -> None:
-    for key, value in list(node.items() if isinstance(node, dict) else enumerate(node)):
-        if key == 'init_cfg' and isinstance(value, dict) and value['type'] == 'Pretrained':
-            node[key] = None
-        elif value == 80 and key in ('num_classes', 'num_things_classes'):
-            node[key] = num_classes
-        elif value == 'SyncBN':
-            node[key] = 'BN'  # which runs on the CPU in several processes, too
-        elif key in _NUMBERS and value is not None:
-            node[key] = _NUMBERS[key]
-        elif key in _PROPOSALS and isinstance(value, int) and value >= 64:
-            node[key] = 24
-        elif key == 'num_layers' and value == 6:
-            node[key] = 2
-        elif key in _CHANNELS and isinstance(value, list) and value[-1] == 2048:
-            node[key] = [each // 32 for each in value]
-        elif key in _CHANNELS and isinstance(value, int) and value >= 64:
-            node[key] = 64 if value == 2048 else 16
-        elif isinstance(value, dict | list | tuple):
-            _thin(value, num_classes)
 
 
 def build(family: Family, seed: int, num_classes: int = NUM_CLASSES) -> torch.nn.Module:

@@ -32,7 +32,7 @@ def test_the_plan_has_seeds_outermost():
 
 
 def test_what_does_not_exist_is_named_before_anything_runs():
-    with pytest.raises(FileNotFoundError, match=r"no method 'kdd' in .*; there are: ctkd, dist"):
+    with pytest.raises(FileNotFoundError, match=r"no method 'kdd' in .*; there are: ctkd, cwd"):
         plan(CIFAR, [PAIR], ['kdd'], [0])
     with pytest.raises(ValueError, match=r"--pair must be one of resnet56-resnet20.*got 'a-b'"):
         plan(CIFAR, ['a-b'], ['kd'], [0])
