@@ -8,6 +8,7 @@ tools/train.py and its flags too, for two iterations of their own pipeline with 
 """
 
 import argparse
+import itertools
 import json
 import logging
 import multiprocessing
@@ -31,13 +32,13 @@ from mmengine.hub import get_config
 from mmengine.logging import MMLogger
 from mmengine.registry import MODELS, TRANSFORMS, DefaultScope
 from report import Table, write_record
-from thin import make_thin
 from torch import nn
 
 from sortkd_det.cli.config import run_config
 from sortkd_det.cli.runner import build_runner, prepare
 from sortkd_det.detection.registries import register_mmdet
 from sortkd_det.hooks import DistilledBatch, DistillHook
+from sortkd_det.studies.thin_models import make_thin
 
 REPO = Path(__file__).parents[1]
 CONFIGS = Path(mmdet.__file__).parent / '.mim/configs'
@@ -79,7 +80,7 @@ class Outcome:
         adapter: that which was found.
         rows: how many were paired in each iteration.
         losses: the distillation loss of each iteration.
-        channels: ``'all'``, or ``'few'`` of a network made thin.
+        tried: the network's channels, and the side of the images.
     """
 
     result: str
@@ -87,7 +88,7 @@ class Outcome:
     adapter: str = ''
     rows: Sequence[int] = ()
     losses: Sequence[float] = ()
-    channels: str = ''
+    tried: str = ''
 
     def line(self) -> str:
         """Result and reason."""
@@ -189,6 +190,7 @@ def plain_config(name: str, data_root: str, size: int, thin: bool) -> Config:
         data_root=data_root,
         ann_file=ANNOTATIONS,
         data_prefix=dict(img='train2017/'),
+        metainfo=dict(classes=classes_of(data_root)[: _num_classes(cfg.model)]),
         filter_cfg=dict(filter_empty_gt=True),
         indices=_BATCH_SIZE,
         pipeline=[
@@ -206,9 +208,6 @@ def plain_config(name: str, data_root: str, size: int, thin: bool) -> Config:
         sampler=dict(type='DefaultSampler', shuffle=False),
         dataset=dataset,
     )
-    number = _num_classes(cfg.model)
-    if number != 80:
-        dataset['metainfo'] = dict(classes=classes_of(data_root)[:number])
     cfg.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=1)
     for part in ('val', 'test'):
         for what in ('dataloader', 'cfg', 'evaluator'):
@@ -297,13 +296,13 @@ def fill_empty(model: nn.Module) -> None:
             nn.init.normal_(module.weight, std=0.01)
 
 
-def distil_one(name: str, args: argparse.Namespace, folder: Path, thin: bool) -> Outcome:
+def distil_one(name: str, data_root: str, folder: Path, size: int, thin: bool) -> Outcome:
     """Train one config for an epoch, taught by another network of it; what came of it."""
     try:
-        cfg = plain_config(name, args.data_root, args.size, thin)
+        cfg = plain_config(name, data_root, size, thin)
         path = folder / 'config.py'
         cfg.dump(path)
-        classes = classes_of(args.data_root)[: _num_classes(cfg.model)]
+        classes = classes_of(data_root)[: _num_classes(cfg.model)]
         save_random(cfg.model, folder / 'teacher.pth', classes)
     except Exception as error:  # the config is code, and so is what it builds
         return Outcome(NOT_HERE, _sentence(error))
@@ -461,15 +460,18 @@ def distil_in_own_process(name: str, args: argparse.Namespace) -> Outcome:
 
 
 def _write_outcome(name: str, args: argparse.Namespace, folder: Path) -> None:
-    """Not every network can be made thin; where a thin one does not run, the whole one judges."""
+    """Not all networks can be made thin, and some want larger images: where one cannot be
+    trained, the whole one and larger images judge.
+    """
     with open(folder / 'output', 'w') as output:
         for stream in (1, 2):  # of this process and of compiled code in it
             os.dup2(output.fileno(), stream)
-    for thin in (True, False) if args.thin else (False,):
-        outcome = distil_one(name, args, folder, thin)
+    sizes = (args.size, 2 * args.size)
+    for thin, size in itertools.product((True, False) if args.thin else (False,), sizes):
+        outcome = distil_one(name, args.data_root, folder, size, thin)
         if outcome.result in (RUNS, REFUSED):
             break
-    outcome = replace(outcome, channels='few' if thin else 'all')
+    outcome = replace(outcome, tried=f'{"few" if thin else "all"} channels, {size} px')
     (folder / 'outcome.json').write_text(json.dumps(asdict(outcome)))
 
 
@@ -535,7 +537,7 @@ def heads_table(kinds: Mapping[str, str], outcomes: Mapping[str, Outcome]) -> Ta
         [
             heads,
             name,
-            each.channels,
+            each.tried,
             each.adapter,
             _join(each.rows),
             _join(each.losses),
@@ -546,7 +548,7 @@ def heads_table(kinds: Mapping[str, str], outcomes: Mapping[str, Outcome]) -> Ta
     ]
     return Table(
         f'Distilled: {count(outcomes)} kinds of heads',
-        ['detector and heads', 'config', 'channels', 'adapter', 'rows', 'loss', 'result'],
+        ['detector and heads', 'config', 'tried with', 'adapter', 'rows', 'loss', 'result'],
         rows,
     )
 

@@ -22,9 +22,11 @@ from .dense_heads import (
     GIVEN_AN_OBJECT,
     OF_WORDS,
     WITHOUT_LABELS,
+    Grids,
     activation_of_head,
     ask,
     check_readable,
+    class_levels,
     dense_head_of,
     is_head,
     places_of,
@@ -74,6 +76,7 @@ class DenseHeadAdapter(DetectorAdapter):
         self.activation = activation_of_head(self.head)
         teacher.class_map.check_numbers(self.head.num_classes, self.teacher_head.num_classes)
         self._check_heads()
+        self._check_padding(student, teacher.model)
         self.reader = reader_of(self.head)
         self.box_reader = None
         if BoxReader.reads(self.head, self.teacher_head):
@@ -118,7 +121,9 @@ class DenseHeadAdapter(DetectorAdapter):
             teacher_output = ask(self.teacher_head, features)
             teacher_maps = [
                 self.teacher.class_map.columns(level, self.activation, 2)
-                for level in class_maps(self.teacher_head, teacher_output)
+                for level in class_maps(
+                    self.teacher_head, class_levels(self.teacher_head, teacher_output)
+                )
             ]
         self._check_maps(teacher_maps)
         maps, background = self.reader.maps, self.reader.num_classes
@@ -222,12 +227,26 @@ class DenseHeadAdapter(DetectorAdapter):
             label.copy_(torch.where(surest > -torch.inf, objects.labels[which], label))
         return labels
 
+    def _check_padding(self, student: nn.Module, teacher: nn.Module) -> None:
+        """Raise if grids over the batch would lie elsewhere when it is padded for the teacher."""
+        if not is_head(self.head, 'SOLOHead'):
+            return
+        own, other = (model.data_preprocessor.pad_size_divisor for model in (student, teacher))
+        if own % other:
+            raise ValueError(
+                f'the pad_size_divisor of the teacher is {other}, and that of the student {own}; '
+                f'the grids of {type(self.head).__name__} are laid over the padded batch, so that '
+                'it must be padded alike: expected a multiple of that of the teacher'
+            )
+
     def _check_heads(self) -> None:
         """Raise unless both heads say the same of the same priors."""
         heads = (self.head, self.teacher_head)
         names = [type(head).__name__ for head in heads]
         kinds = [f'a {activation_of_head(head)} {_kind(head)}' for head in heads]
         serves = "Pairs by object serve instead: adapter='ObjectAdapter'"
+        if any(is_head(head, 'SOLOHead') for head in heads):
+            serves = 'A term of features (PKDLoss, CWDLoss, FitNetLoss) serves instead'
         if kinds[0] != kinds[1]:
             raise ValueError(
                 f'the class logits of the teacher ({names[1]}) are {kinds[1]}, and those of the '
@@ -267,6 +286,8 @@ def _same_priors(first: Any, second: Any) -> bool:
 
 def _describe(generator: Any) -> str:
     """Priors, for an error."""
+    if isinstance(generator, Grids):
+        return f'cells of grids, num_grids={generator.num_grids}'
     return (
         f'{type(generator).__name__}(strides={strides_of(generator)}, '
         f'num_base_priors={list(generator.num_base_priors)})'

@@ -18,7 +18,9 @@ from .dense_heads import (
     WITHOUT_LABELS,
     activation_of_head,
     ask,
+    check_places,
     check_readable,
+    class_levels,
     is_head,
     places_of,
     priors_of,
@@ -43,6 +45,7 @@ class DenseObjectReader(Reader):
 
     def __init__(self, head: nn.Module) -> None:
         check_readable(head, 'student')
+        check_places(head, 'student')
         if is_head(head, *WITHOUT_LABELS):
             raise ValueError(
                 f'{type(head).__name__} hands no labels to its losses, so that ObjectAdapter '
@@ -129,6 +132,7 @@ class DensePriors:
 
     def __init__(self, head: nn.Module, joint: bool) -> None:
         check_readable(head, 'teacher')
+        check_places(head, 'teacher')
         self.head = head
         self.num_classes = head.num_classes
         self.activation = activation_of_head(head)
@@ -139,7 +143,7 @@ class DensePriors:
         output = ask(self.head, features)
         maps = [
             as_logits(level, getattr(self.head, 'loss_cls', None))
-            for level in class_maps(self.head, output)
+            for level in class_maps(self.head, class_levels(self.head, output))
         ]
         if not self.joint:
             return maps

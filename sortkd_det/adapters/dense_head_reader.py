@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from .adapter import Adapter
-from .dense_heads import is_head
+from .dense_heads import class_levels, is_head
 from .loss_calls import LossCalls, as_logits, hard_labels
 from .reader import Reader
 
@@ -32,7 +32,7 @@ class DenseRows:
 class DenseHeadReader(Reader):
     """The maps and labels of a dense head of MMDetection, as they pass by.
 
-    Maps are the first output of the head, labels what its classification losses are
+    Maps are an output of the head, labels what its classification losses are
     given. The rows of a loss lie level by level or image by image; which it is, is found once,
     by where in the maps they come from, to the bit.
 
@@ -57,8 +57,8 @@ class DenseHeadReader(Reader):
 
         def see(output: Any) -> None:
             self.num_forwards += 1
-            self.sources = list(output[0])
-            self.maps = class_maps(self.head, output)
+            self.sources = list(class_levels(self.head, output))
+            self.maps = class_maps(self.head, self.sources)
 
         return [Adapter.watch_output(self.head, see), *super().attach()]
 
@@ -147,7 +147,7 @@ class DenseHeadReader(Reader):
             told = torch.arange(scores.numel(), device=scores.device) % 251  # exact in any dtype
             told = told.to(scores.dtype).view(scores.shape)
             sent = torch.autograd.grad(scores, self.sources, told, retain_graph=True)
-            maps = class_maps(self.head, [sent])
+            maps = class_maps(self.head, sent)
         rows = [level.detach().permute(0, 3, 4, 1, 2).flatten(1, 3) for level in maps]
         in_order = {
             _by_level: torch.cat([level.flatten(0, 1) for level in rows]),
@@ -271,19 +271,19 @@ def reader_of(head: nn.Module) -> DenseHeadReader:
     return DenseHeadReader(head)
 
 
-def class_maps(head: nn.Module, output: Sequence) -> list[Tensor]:
+def class_maps(head: nn.Module, levels: Sequence[Tensor]) -> list[Tensor]:
     """The class scores of a dense head.
 
     Args:
         head: the head.
-        output: what its forward returned.
+        levels: from :func:`~.dense_heads.class_levels`.
 
     Returns:
         For each level (B, A, C, H, W), A priors at each place; views of the head's output.
     """
     columns = getattr(head, 'cls_out_channels', head.num_classes)
     width = getattr(head, 'num_attrib', columns)  # YOLOv3: box and objectness come before
-    return [level.unflatten(1, (-1, width))[:, :, width - columns :] for level in output[0]]
+    return [level.unflatten(1, (-1, width))[:, :, width - columns :] for level in levels]
 
 
 def rows_where(chosen: Tensor, maps: Sequence[Tensor]) -> DenseRows:

@@ -14,7 +14,7 @@ WITHOUT_LABELS = ('FreeAnchorRetinaHead', 'AutoAssignHead')
 GIVEN_AN_OBJECT = ('YOLOXHead', 'YOLOV3Head', 'AutoAssignHead')
 #: Their logits are of words of a text.
 OF_WORDS = ('ATSSVLFusionHead', 'GroundingDINOHead')
-_OTHERS = ('SOLOHead', 'GroundingDINOHead')  # refused by name too, and no dense heads by class
+_OTHERS = ('SOLOHead', 'GroundingDINOHead')  # no dense heads by their class
 
 _FEATURES = 'A term of features (PKDLoss, CWDLoss, FitNetLoss) serves instead'
 _HEAT_MAPS = f'it has heat maps of points, and no logits of priors. {_FEATURES}'
@@ -22,8 +22,6 @@ _UNREADABLE = {
     'CenterNetHead': _HEAT_MAPS,
     'CornerHead': _HEAT_MAPS,
     'CentripetalHead': _HEAT_MAPS,
-    'SOLOHead': 'it hands over scores after their sigmoid and NMS, as a teacher, where '
-    f'logits are wanted. {_FEATURES}',
     **dict.fromkeys(OF_WORDS, f'its logits are of words of a text, no fixed classes. {_FEATURES}'),
 }
 
@@ -69,12 +67,13 @@ def activation_of_head(head: nn.Module) -> str:
 
 
 def ask(head: nn.Module, features: Sequence[Tensor]) -> Any:
-    """What a frozen head answers at all places of its maps.
+    """What a frozen head answers at all places of its maps, in logits.
 
-    Guided Anchoring leaves out those where the first image is unlikely to have an object; not so
-    in training, and it is its own switch alone that tells.
+    Guided Anchoring leaves out those where the first image is unlikely to have an object, and
+    SOLO hands over probabilities after its NMS; not so in training, and it is the head's own
+    switch alone that tells.
     """
-    if not is_head(head, 'GARetinaHead'):
+    if not is_head(head, 'GARetinaHead', 'SOLOHead'):
         return head(features)
     head.training = True  # its layers stay as they are
     try:
@@ -83,12 +82,54 @@ def ask(head: nn.Module, features: Sequence[Tensor]) -> Any:
         head.training = False
 
 
+def class_levels(head: nn.Module, output: Sequence) -> Sequence[Tensor]:
+    """The maps of class scores among what a head's forward returned, one of each level."""
+    if is_head(head, 'DecoupledSOLOHead'):
+        return output[2]  # after those of the masks
+    return output[1] if is_head(head, 'SOLOHead') else output[0]
+
+
+class Grids:
+    """SOLO's places: cells of grids that are laid over the whole batch, whatever its size.
+
+    Attributes:
+        num_grids: rows, and as many columns, of the grid of each level.
+        num_levels: how many there are.
+        num_base_priors: one for each cell.
+    """
+
+    def __init__(self, num_grids: Sequence[int]) -> None:
+        self.num_grids = list(num_grids)
+        self.num_levels = len(self.num_grids)
+        self.num_base_priors = [1] * self.num_levels
+
+    def grid_priors(self, _: Sequence, device: Any) -> list[Tensor]:
+        """For each level the middles (x, y) of its cells, in parts of the batch's size."""
+        found = []
+        for number in self.num_grids:
+            middles = (torch.arange(number, device=device) + 0.5) / number
+            found.append(torch.cartesian_prod(middles, middles).flip(1))
+        return found
+
+
+def check_places(head: nn.Module, who: str) -> None:
+    """Raise if a head's places are none of pixels, in which objects are found."""
+    if is_head(head, 'SOLOHead'):
+        raise ValueError(
+            f'the head of the {who}, {type(head).__name__}, has cells of grids and no boxes, by '
+            'which ObjectAdapter finds objects; another SOLO with the same num_grids serves '
+            f'instead, by DenseHeadAdapter. {_FEATURES}'
+        )
+
+
 def priors_of(head: nn.Module) -> Any:
-    """The generator of its priors, anchors or points.
+    """The generator of its priors, anchors, points or cells of grids.
 
     Raises:
         ValueError: it has none.
     """
+    if is_head(head, 'SOLOHead'):
+        return Grids(head.num_grids)
     # VFNet's, which it assigns by; all others'; SABL's and GA-RetinaNet's.
     for name in ('atss_prior_generator', 'prior_generator', 'square_anchor_generator'):
         if hasattr(head, name):

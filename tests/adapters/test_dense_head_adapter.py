@@ -370,14 +370,12 @@ def bare(name, attribute='bbox_head'):
         ('CenterNetHead', 'heat maps of points.*A term of features'),
         ('CornerHead', 'heat maps of points.*A term of features'),
         ('CentripetalHead', 'heat maps of points.*A term of features'),
-        ('SOLOHead', 'after their sigmoid.*A term of features'),
-        ('SOLOV2Head', 'after their sigmoid.*A term of features'),
         ('ATSSVLFusionHead', 'words of a text.*A term of features'),
         ('GroundingDINOHead', 'words of a text.*A term of features'),
     ],
 )
 def test_heads_that_cannot_be_read_are_refused_by_name(name, reason):
-    model = bare(name, 'mask_head' if 'SOLO' in name else 'bbox_head')
+    model = bare(name)
     student = student_of('RetinaNet')
     assert find_adapter(student, model) is DenseHeadAdapter
     with pytest.raises(ValueError, match=f'the head of the teacher, {name}, cannot be.*{reason}'):
@@ -385,6 +383,26 @@ def test_heads_that_cannot_be_read_are_refused_by_name(name, reason):
     assert find_adapter(model, student) is DenseHeadAdapter
     with pytest.raises(ValueError, match=f'the head of the student, {name}, cannot be read'):
         DenseHeadAdapter(model, teacher_of('RetinaNet'))
+
+
+def test_solos_of_other_grids_or_padding_do_not_fit():
+    student, teacher = student_of('SOLO'), teacher_of('SOLO')
+    other = copy.deepcopy(teacher.model)
+    other.mask_head.num_grids = [40, 36, 24, 16, 8]
+    with pytest.raises(ValueError, match=r'num_grids=\[40, 36, 24, 16, 8\].*A term of features'):
+        dense_adapter('SOLO', 'none', student, guest_of(other, 'SOLO'))
+    wider = copy.deepcopy(teacher.model)
+    wider.data_preprocessor.pad_size_divisor = 128
+    with pytest.raises(ValueError, match=r'pad_size_divisor of the teacher is 128.*student 32;'):
+        dense_adapter('SOLO', 'none', student, guest_of(wider, 'SOLO'))
+
+
+@pytest.mark.parametrize(
+    ('student', 'teacher'), [('SOLO', 'Faster R-CNN'), ('Faster R-CNN', 'SOLO')]
+)
+def test_solo_has_no_boxes_by_which_objects_are_found(student, teacher):
+    with pytest.raises(ValueError, match=r'SOLOHead, has cells of grids and no boxes.*DenseHeadAd'):
+        build_adapter({'type': 'ObjectAdapter'}, student_of(student), teacher_of(teacher))
 
 
 def test_models_without_a_dense_head_are_left_to_others():

@@ -25,7 +25,7 @@ from sortkd_det.distill import Method
 METHOD = [{'loss': 'KDLoss', 'processors': ['SortLogits']}]
 # mmcv's deformable convolution has no bfloat16 on the CPU, and AutoAssign and DDQ mix dtypes.
 NO_BFLOAT16 = {
-    *('NAS-FCOS', 'VFNet', 'TOOD', 'TOOD, later', 'RepPoints', 'AutoAssign', 'DDQ'),
+    *('NAS-FCOS', 'VFNet', 'TOOD', 'TOOD, later', 'RepPoints', 'AutoAssign', 'DDQ', 'GA-RetinaNet'),
     *ROI,
 }
 

@@ -16,11 +16,11 @@ from mmengine.hub import get_config
 from mmengine.logging import MessageHub
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData, PixelData
-from thin import make_thin
 
 import sortkd_det.detection  # noqa: F401
 from sortkd_det.adapters import Adapter
 from sortkd_det.distill import LogitBatch, Teacher
+from sortkd_det.studies.thin_models import make_thin
 
 NUM_CLASSES = 3
 
@@ -53,6 +53,8 @@ _CSP = {
     'neck.num_csp_blocks': 1,
 }
 _GROUPS = {'bbox_head.norm_cfg': {'type': 'GN', 'num_groups': 4}}
+_SOLO = {'mask_head.norm_cfg': {'type': 'GN', 'num_groups': 4}}
+_SOLOV2 = {**_SOLO, 'mask_head.mask_feature_head.norm_cfg': {'type': 'GN', 'num_groups': 4}}
 _TOOD = {**_GROUPS, 'bbox_head.stacked_convs': 2}
 DENSE = {
     'RetinaNet': Family('retinanet/retinanet_r50_fpn_1x_coco'),
@@ -93,6 +95,10 @@ DENSE = {
     'RTMDet': Family('rtmdet/rtmdet_tiny_8xb32-300e_coco', _CSP),
     'RTMDet-Ins': Family('rtmdet/rtmdet-ins_tiny_8xb32-300e_coco', _CSP, masks=True, one_size=True),
     'CondInst': Family('condinst/condinst_r50_fpn_ms-poly-90k_coco_instance', _GROUPS, masks=True),
+    'SOLO': Family('solo/solo_r50_fpn_1x_coco', _SOLO, masks=True),
+    'Decoupled SOLO': Family('solo/decoupled-solo_r50_fpn_1x_coco', _SOLO, masks=True),
+    'Decoupled light SOLO': Family('solo/decoupled-solo-light_r50_fpn_3x_coco', _SOLO, masks=True),
+    'SOLOv2': Family('solov2/solov2_r50_fpn_1x_coco', _SOLOV2, masks=True),
     'YOLACT': Family('yolact/yolact_r50_1xb8-55e_coco', masks=True, one_size=True),
     'SSD': Family(
         'ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco',
