@@ -1,25 +1,29 @@
 """Compare methods seed by seed: did it help, where, and is it more than chance."""
 
 import argparse
+import re
 from pathlib import Path
 
+from sortkd_det.cli.arguments import add_matrix_arguments
 from sortkd_det.cli.errors import run_tool
+
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def get_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        'runs', nargs='+', metavar='NAME=PATH',
+        'runs', nargs='*', metavar='NAME=PATH',
         help='finished runs, or files of detections (.bbox.json): kd=work_dirs/kd_{seed}, where '
         '{seed} stands for any number; or a folder of <method>/seed_<n>',
     )  # fmt: skip
+    parser.add_argument('--metric', help='as it was logged, e.g. coco/bbox_mAP_50')
     parser.add_argument(
         '--baseline', nargs='+', metavar='METHOD[=BASELINE]',
         help='the method that others are compared with, by default the first, and exceptions: '
         'kd sortdkd=dkd',
     )  # fmt: skip
-    parser.add_argument('--metric', help='as it was logged, e.g. coco/bbox_mAP_50')
     parser.add_argument(
         '--annotations', type=Path, help='COCO file that detections are evaluated on'
     )
@@ -27,24 +31,44 @@ def get_parser() -> argparse.ArgumentParser:
         '--draws', type=int, default=1000, help='of images, for the interval over them; 0: none'
     )
     parser.add_argument('--out', type=Path, help='write all numbers to this file (.json)')
-    parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
+    matrix = parser.add_argument_group('to run a matrix, in place of finished runs')
+    matrix.add_argument('--student', help="config of the student, or MMDetection's own: mmdet::…")
+    matrix.add_argument('--teacher', help="the teacher's config, as for tools/train.py")
+    matrix.add_argument('--teacher-checkpoint', help="the teacher's weights")
+    matrix.add_argument('--methods', nargs='+', help='as for --method; student: it alone')
+    matrix.add_argument(
+        '--variant', nargs='+', action='append', metavar=('NAME', 'key=value'), default=[],
+        help='settings to run all methods with, under a name; may be given several times',
+    )  # fmt: skip
+    matrix.add_argument('--work-dir', help='by default work_dirs/compare/<config>')
+    matrix.add_argument('--dry-run', action='store_true', help='list the runs and their commands')
+    add_matrix_arguments(matrix)
     return parser
 
 
 def main(args: argparse.Namespace) -> None:
-    """Read, compare, print."""
+    """Run or read, compare, print."""
     from sortkd_det.functional import check_whole
     from sortkd_det.studies.comparison import COCO_AP, compare, read_baselines, save, show
     from sortkd_det.studies.finished import DETECTIONS, read_finished
 
     check_whole('--draws', args.draws, minimum=0)
-    runs, scored_on = read_finished(args.runs)
+    if bool(args.runs) == bool(args.student):
+        raise ValueError('give either finished runs as NAME=PATH, or --student CONFIG to run some')
+    if args.student:
+        runs, scored_on = run_matrix(args), 'test'
+        if args.dry_run or not runs:
+            return
+    else:
+        runs, scored_on = read_finished(args.runs)
     methods = list(dict.fromkeys(run.method for run in runs))
     baselines = read_baselines(args.baseline or methods[:1], methods)
     metric, rows = compare(runs, baselines, args.metric, args.draws, args.annotations)
-    show(rows, f'{metric} of the {scored_on} in points of 100: mean ± standard deviation (seeds)')
+    title = f'{metric} of the {scored_on} in points of 100: mean ± standard deviation (seeds)'
+    show(rows, title, 'variant')
     for row in rows:
-        print(*row.verdicts(), sep='\n')
+        for verdict in row.verdicts():
+            print(verdict)
     if args.draws and metric == COCO_AP and not any(row.over_images for row in rows):
         print(
             f'no interval over images: it takes {DETECTIONS} in each work dir, or .bbox.json files'
@@ -52,6 +76,54 @@ def main(args: argparse.Namespace) -> None:
     if args.out:
         save(args.out, metric, rows, dict(scored_on=scored_on, draws=args.draws))
         print(f'wrote {args.out}')
+
+
+def run_matrix(args: argparse.Namespace) -> list:
+    """Run what is left of a matrix, and return all that is there; or say what would be run."""
+    import shlex
+    import statistics
+
+    from sortkd_det.files import make_folder
+    from sortkd_det.studies.matrix import Matrix, method_path, part_of
+
+    if not args.methods:
+        raise ValueError('--student needs --methods, such as: student kd sortkd')
+    variants = {name: options for name, *options in args.variant}
+    if len(variants) < len(args.variant):
+        raise ValueError('--variant must differ in their names')
+    if any(not re.fullmatch(r'[\w.-]+', name) for name in variants):
+        raise ValueError('--variant NAME key=value: a name has letters, digits, "_", "." and "-"')
+    name = Path(args.student).stem
+    work_dir = Path(args.work_dir or REPOSITORY / 'work_dirs/compare' / name).resolve()
+    is_file = '::' not in args.student
+    matrix = Matrix(
+        Path(args.student).resolve() if is_file else args.student,
+        work_dir,
+        REPOSITORY,
+        args.cfg_options,
+        args.data_root,
+        args.gpus,
+        args.teacher,
+        args.teacher_checkpoint,
+        variants,
+        args.metric,
+    )
+    tasks = matrix.plan(args.pairs, [method_path(m) for m in args.methods], args.seeds)
+    mine = part_of(tasks, args.part)
+    if not args.dry_run:
+        make_folder(work_dir, '--work-dir')
+        matrix.run(mine, args.jobs)
+        print(f'wrote {matrix.save(tasks)}')
+        return matrix.scored(tasks)
+    results = {task: matrix.result(task) for task in mine}
+    for task, result in results.items():
+        command = shlex.join(matrix.command('train', task))
+        print(f'{task.name}: {"done" if result else command}')
+    seconds = [result['seconds'] for result in results.values() if result]
+    left = list(results.values()).count(None)
+    usual = f', about {statistics.fmean(seconds) / 60:.1f} min each' if seconds else ''
+    print(f'{len(mine)} runs, {left} are left{usual}')
+    return []
 
 
 if __name__ == '__main__':

@@ -62,3 +62,17 @@ def add_distillation_arguments(parser: argparse.ArgumentParser) -> None:
         '--cfg-options method.0.loss.temperature=2 sets what is in it, and student_weight=…, '
         'teacher.…=…, check_teacher=…, audit.interval=… what is beside it',
     )
+
+
+def add_matrix_arguments(parser: argparse._ActionsContainer) -> None:
+    """Add what tools take that run pairs × methods × seeds."""
+    parser.add_argument('--pairs', nargs='+', default=[], help="names in the config's table")
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0])
+    parser.add_argument('--data-root', help="folder of the data set, in place of the config's")
+    parser.add_argument('--jobs', type=int, default=1, help='runs at once, each on its own GPU')
+    parser.add_argument('--gpus', type=int, default=1, help='GPUs (processes) of one run')
+    parser.add_argument(
+        '--part', default='1/1', help='2/4: the second quarter of the runs, for one of 4 machines'
+    )
+    parser.add_argument('--cfg-options', nargs='+', default=[], help='key=value for every run')
+    parser.add_argument('--debug', action='store_true', help='show the traceback of an error')

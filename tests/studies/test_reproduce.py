@@ -1,4 +1,4 @@
-"""tools/reproduce.py: the plan, the statistics, and a table of runs of seconds."""
+"""tools/reproduce.py: published figures, and a table of runs of seconds."""
 
 import json
 import os
@@ -7,37 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from mmengine.config import Config
 
 from sortkd_det.cli.config import run_config
-from sortkd_det.studies.reproduce import (
-    Reproduction,
-    Task,
-    plan,
-    published,
-)
+from sortkd_det.studies.reproduce import published
 
 REPO = Path(__file__).parents[2]
 CIFAR = REPO / 'configs/cifar100.py'
-PAIR = 'resnet32x4-resnet8x4'
-
-
-def test_the_plan_has_seeds_outermost():
-    tasks = plan(CIFAR, [PAIR], ['student', 'kd'], [3, 5])
-    assert [task.name for task in tasks] == [
-        f'{PAIR}/{method}/seed{seed}' for seed in (3, 5) for method in ('student', 'kd')
-    ]
-    assert Task(None, 'kd', 0).name == 'kd/seed0'
-
-
-def test_what_does_not_exist_is_named_before_anything_runs():
-    with pytest.raises(FileNotFoundError, match=r"no method 'kdd' in .*; there are: ctkd, cwd"):
-        plan(CIFAR, [PAIR], ['kdd'], [0])
-    with pytest.raises(ValueError, match=r"--pair must be one of resnet56-resnet20.*got 'a-b'"):
-        plan(CIFAR, ['a-b'], ['kd'], [0])
-    with pytest.raises(ValueError, match='seeds must differ'):
-        plan(CIFAR, [PAIR], ['kd'], [0, 0])
 
 
 def test_every_pair_of_the_table_has_its_published_student():
@@ -50,24 +26,6 @@ def test_every_pair_of_the_table_has_its_published_student():
     for name in pairs:
         plain = re.sub(r'[^a-z0-9]', '', name.lower())
         assert (plain, 'student') in figures, name
-
-
-def test_results_of_something_else_or_other_options_are_refused(tmp_path):
-    task = Task(None, 'kd', 0)
-    path = tmp_path / 'kd/seed0/result.json'
-    path.parent.mkdir(parents=True)
-    reproduction = Reproduction(CIFAR, tmp_path, REPO)
-    assert reproduction.result(task) is None
-    for text in ('[]', '{', '{"options": {}, "metrics": {}}'):
-        path.write_text(text)
-        with pytest.raises(ValueError, match='holds no result of this tool'):
-            reproduction.result(task)
-    options = {'cfg_options': ['train_cfg.max_epochs=1'], 'data_root': None, 'gpus': 1}
-    path.write_text(json.dumps({'options': options, 'metrics': {'accuracy/top1': 50.0}}))
-    with pytest.raises(ValueError, match=r'other options: found .*max_epochs=1.*expected'):
-        reproduction.result(task)
-    same = Reproduction(CIFAR, tmp_path, REPO, options['cfg_options'])
-    assert same.scores(None, 'kd', [0, 1]) == {0: 50.0}
 
 
 def run_tool(*arguments, code=0):

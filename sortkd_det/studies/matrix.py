@@ -1,0 +1,351 @@
+"""A matrix of trainings: pairs or variants of a student × methods × seeds, one run each.
+
+Runs are those of ``tools/train.py`` and ``tools/test.py``, in processes of their own;
+what is finished is not done again. Nothing here knows what a method is, or whether the student
+is a detector or a classifier.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+import torch
+from mmengine.config import Config
+
+from sortkd_det.checkpoints import noted_checkpoint
+from sortkd_det.cli.arguments import CfgOptions
+from sortkd_det.cli.config import run_config
+from sortkd_det.cli.distillation import SETTINGS
+from sortkd_det.files import write_json
+from sortkd_det.functional import check_whole
+
+from .finished import DETECTIONS, Scored, annotations_of, main_metric, tested_metrics
+
+_RESULT = 'result.json'
+STUDENT = 'student'  # alone
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run.
+
+    Attributes:
+        pair: name in the config's table of pairs; None: the config's own.
+        method: name or file of a method; ``'student'``: no method, the student alone.
+        seed: of weights, order and augmentation.
+        variant: name of the settings that it has beside those of all runs; ``''``: none.
+    """
+
+    pair: str | None
+    method: str
+    seed: int
+    variant: str = ''
+
+    @property
+    def group(self) -> str:
+        """Within which it is compared."""
+        return '/'.join(filter(None, (self.pair, self.variant)))
+
+    @property
+    def title(self) -> str:
+        """Of its method."""
+        return Path(self.method).stem
+
+    @property
+    def name(self) -> str:
+        """Its folder, and its key in the results."""
+        return '/'.join(filter(None, (self.group, self.title, f'seed{self.seed}')))
+
+
+class Matrix:
+    """Plans and runs tasks; each keeps its result in ``result.json`` in a folder of its own.
+
+    Several processes and machines may share ``work_dir``, each with its part of the tasks.
+
+    Args:
+        config: of the student, a file or ``mmdet::…``.
+        work_dir: folder of everything that is written.
+        repository: the checkout with ``tools/``.
+        cfg_options: further ``key=value`` for every run.
+        data_root: folder of the data, in place of the config's.
+        gpus: processes of one run, by ``torch.distributed.run``; 0 or 1: no launcher. The
+            learning rate is scaled with the batch, if the config says what for it was chosen.
+        teacher: config of the teacher, where neither a pair nor the config names it.
+        teacher_checkpoint: its weights, likewise.
+        variants: name → further ``key=value`` of its runs; none: one variant without a name.
+        metric: that runs are judged by; None: the main one of what they log.
+    """
+
+    def __init__(
+        self,
+        config: str | Path,
+        work_dir: Path,
+        repository: Path,
+        cfg_options: Sequence[str] = (),
+        data_root: str | None = None,
+        gpus: int = 1,
+        teacher: str | None = None,
+        teacher_checkpoint: str | None = None,
+        variants: Mapping[str, Sequence[str]] | None = None,
+        metric: str | None = None,
+    ) -> None:
+        self.variants = dict(variants or {'': ()})
+        for option in itertools.chain(cfg_options, *self.variants.values()):
+            if '=' not in option or option.startswith('randomness.seed='):
+                raise ValueError(f'--cfg-options {option}: takes key=value; seeds go to --seeds')
+        check_whole('--gpus', gpus, minimum=0)
+        self.config, self.work_dir, self.repository = str(config), work_dir, repository
+        self.cfg_options, self.data_root, self.gpus = list(cfg_options), data_root, gpus
+        self.teacher, self.teacher_checkpoint = _absolute(teacher), _absolute(teacher_checkpoint)
+        self.metric = metric
+        self._devices: Queue[str] = Queue()
+        self._writes_detections = False
+
+    def plan(
+        self, pairs: Sequence[str], methods: Sequence[str], seeds: Sequence[int]
+    ) -> list[Task]:
+        """All runs, seeds outermost: a table that is cut short has few seeds of everything.
+
+        Raises:
+            FileNotFoundError: there is no such config or method.
+            ValueError: a pair is in no table of pairs, a setting finds no place, or a pair,
+                method or seed is named twice.
+        """
+        titles = [Path(method).stem for method in methods]
+        for name, values in (('--pairs', pairs), ('--methods', titles), ('--seeds', seeds)):
+            if len(set(values)) < len(values):
+                raise ValueError(f'{name} must differ, got {" ".join(map(str, values))}')
+        for seed in seeds:
+            check_whole('--seeds', seed, minimum=0)
+        rows = itertools.product(seeds, pairs or [None], self.variants, methods)
+        tasks = [Task(pair, method, seed, variant) for seed, pair, variant, method in rows]
+        for task in tasks:
+            if task.seed == seeds[0]:
+                self.config_of(task)
+            if set(methods) == {STUDENT} and self._given(task) != self._settings(task, False):
+                raise ValueError(
+                    f'settings of a distillation ({", ".join(SETTINGS)}) would be without effect: '
+                    '--methods names the student alone'
+                )
+        return tasks
+
+    def config_of(self, task: Task) -> Config:
+        """What a task is trained with."""
+        parser = argparse.ArgumentParser()
+        parser.add_argument('options', nargs='*', action=CfgOptions, default={})
+        is_taught = task.method != STUDENT
+        options = parser.parse_args(self._settings(task, is_taught)).options
+        return run_config(
+            self.config, cfg_options=options, data_root=self.data_root, **self._flags(task)
+        )
+
+    def result(self, task: Task) -> dict[str, Any] | None:
+        """What a task gave, or None.
+
+        Raises:
+            ValueError: it was run with other options, or the file is damaged.
+        """
+        path = self.work_dir / task.name / _RESULT
+        if not path.is_file():
+            return None
+        try:
+            result = json.loads(path.read_text())
+            found, expected = result['options'], self._options(task)
+            float(result['metrics'][self._metric_of(result['metrics'])])
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ValueError(
+                f'{path} holds no result of this tool ({error!r}); delete it to have it run anew'
+            ) from error
+        if found != expected:
+            raise ValueError(
+                f'{path.parent} was run with other options: found {found}, expected {expected}; '
+                'name another --work-dir, or delete the folder'
+            )
+        return result
+
+    def run(self, tasks: Iterable[Task], jobs: int = 1) -> None:
+        """Run what is left, ``jobs`` at once, each on GPUs of its own where there are any.
+
+        Raises:
+            RuntimeError: a run failed; the others are finished first.
+            ValueError: more GPUs are asked for than there are, or as :meth:`result`.
+        """
+        check_whole('--jobs', jobs)
+        left = [task for task in tasks if self.result(task) is None]
+        if left:
+            evaluator = self.config_of(left[0]).get('test_evaluator')
+            is_coco = isinstance(evaluator, Mapping) and evaluator.get('type') == 'CocoMetric'
+            self._writes_detections = is_coco
+        for devices in self._groups_of_gpus(jobs):
+            self._devices.put(devices)
+        with ThreadPoolExecutor(jobs) as pool:
+            failures = [failure for failure in pool.map(self._attempt, left) if failure]
+        if failures:
+            raise RuntimeError('; '.join(failures))
+
+    def save(self, tasks: Iterable[Task]) -> Path:
+        """Write the results of all tasks that have one to one file; returns its path."""
+        results = {task.name: result for task in tasks if (result := self.result(task))}
+        path = self.work_dir / 'results.json'
+        write_json(path, {'runs': results})
+        return path
+
+    def scored(self, tasks: Iterable[Task]) -> list[Scored]:
+        """What is there of the tasks, to be compared; in the order of the tasks."""
+        found: list[Scored] = []
+        annotations: dict[str, Path | None] = {}  # of each group
+        for task in tasks:
+            result = self.result(task)
+            if result is None:
+                continue
+            run = Scored(task.title, task.seed, result['metrics'], task.group)
+            detections = self.work_dir / task.name / DETECTIONS
+            if detections.is_file():
+                if task.group not in annotations:
+                    path = annotations_of(self.config_of(task))
+                    annotations[task.group] = path and self.repository / path
+                run = replace(run, detections=detections, annotations=annotations[task.group])
+            found.append(run)
+        return found
+
+    def _options(self, task: Task) -> dict[str, Any]:
+        """What decides a run beside pair, method and seed."""
+        options = dict(
+            cfg_options=self._given(task), data_root=self.data_root, gpus=max(self.gpus, 1)
+        )
+        flags = self._flags(task)
+        taught = {key: flags[key] for key in ('teacher', 'teacher_checkpoint') if key in flags}
+        return {**options, **taught}
+
+    def _given(self, task: Task) -> list[str]:
+        """All settings that were given for a task."""
+        return [*self.cfg_options, *self.variants[task.variant]]
+
+    def _settings(self, task: Task, is_taught: bool) -> list[str]:
+        """Those of a command; the distillation's are for runs that have one, and no test has."""
+        return [
+            option
+            for option in self._given(task)
+            if is_taught or re.split(r'[.=]', option)[0] not in SETTINGS
+        ]
+
+    def _flags(self, task: Task) -> dict[str, str]:
+        """The flags of ``tools/train.py`` beside the config."""
+        given = dict(pair=task.pair)
+        if task.method != STUDENT:
+            given |= dict(method=task.method, teacher=self.teacher)
+            given |= dict(teacher_checkpoint=self.teacher_checkpoint)
+        return {flag: value for flag, value in given.items() if value}
+
+    def _metric_of(self, metrics: Mapping[str, float]) -> str:
+        return self.metric or main_metric(metrics)
+
+    def _groups_of_gpus(self, jobs: int) -> list[str]:
+        """What each job may see, as CUDA_VISIBLE_DEVICES has it; '' where there are no GPUs."""
+        num_gpus = torch.cuda.device_count()
+        if num_gpus == 0:
+            return [''] * jobs
+        visible = os.environ.get('CUDA_VISIBLE_DEVICES')
+        names = visible.split(',') if visible else [str(index) for index in range(num_gpus)]
+        each = max(self.gpus, 1)
+        if len(names) < each * jobs:
+            raise ValueError(
+                f'--jobs {jobs} and --gpus {each} need {each * jobs} GPUs, there are {len(names)}'
+            )
+        return [','.join(names[job * each : (job + 1) * each]) for job in range(jobs)]
+
+    def _attempt(self, task: Task) -> str | None:
+        start = time.perf_counter()
+        devices = self._devices.get()
+        env = {**os.environ, 'CUDA_VISIBLE_DEVICES': devices} if devices else dict(os.environ)
+        folder = self.work_dir / task.name
+        folder.mkdir(parents=True, exist_ok=True)
+        print(f'{task.name}: started', flush=True)
+        train = self.command('train', task)
+        with (folder / 'output.log').open('w') as log:
+
+            def call(command: list[str]) -> int:
+                return subprocess.run(
+                    command, cwd=self.repository, env=env, stdout=log, stderr=log
+                ).returncode
+
+            code = call(train)
+            if code == 0:
+                code = call(self.command('test', task, str(noted_checkpoint(str(folder)))))
+        self._devices.put(devices)
+        metrics = tested_metrics(folder / 'test')
+        if code or not metrics:
+            log = (folder / 'output.log').read_text().strip()
+            said = re.findall(r'^error: (.*?)(?: \(--debug .*\))?$', log, re.M) or log.split('\n')
+            return f'{task.name} failed (exit code {code}), see {folder}/output.log: {said[-1]}'
+        result = dict(
+            pair=task.pair,
+            method=task.method,
+            seed=task.seed,
+            variant=task.variant,
+            options=self._options(task),
+            metrics=metrics,
+            seconds=round(time.perf_counter() - start, 1),
+            command=' '.join(map(str, train)),
+        )
+        metric = self._metric_of(metrics)
+        write_json(folder / _RESULT, result)
+        print(f'{task.name}: {metric} {metrics[metric]:.4g}', flush=True)
+        return None
+
+    def command(self, tool: str, task: Task, checkpoint: str | None = None) -> list[str]:
+        """The command line of ``'train'`` or ``'test'``."""
+        folder = self.work_dir / task.name
+        launcher = [sys.executable]
+        if self.gpus > 1:
+            launcher += ['-m', 'torch.distributed.run', '--standalone']
+            launcher += [f'--nproc_per_node={self.gpus}']
+        command = [*launcher, f'tools/{tool}.py', str(self.config)]
+        command += [checkpoint] if checkpoint else []
+        command += ['--work-dir', str(folder / 'test' if tool == 'test' else folder)]
+        flags = dict(pair=task.pair) if tool == 'test' else self._flags(task)
+        command += [f'--{flag.replace("_", "-")}={value}' for flag, value in flags.items() if value]
+        command += ['--data-root', self.data_root] if self.data_root else []
+        command += ['--resume'] if tool == 'train' else []
+        command += ['--launcher', 'pytorch'] if self.gpus > 1 else []
+        command += ['--auto-scale-lr'] if self.gpus > 1 and tool == 'train' else []
+        is_taught = tool == 'train' and task.method != STUDENT
+        options = [f'randomness.seed={task.seed}', *self._settings(task, is_taught)]
+        if tool == 'test' and self._writes_detections:
+            prefix = str(folder / DETECTIONS).removesuffix('.bbox.json')
+            options.append(f'test_evaluator.outfile_prefix={prefix}')
+        return [*command, '--cfg-options', *options]
+
+
+def part_of(tasks: Sequence[Task], part: str) -> list[Task]:
+    """``'2/4'``: the second of four parts, each with every fourth task.
+
+    Raises:
+        ValueError: it is no such fraction.
+    """
+    match = re.fullmatch(r'(\d+)/(\d+)', part)
+    index, number = (int(value) for value in match.groups()) if match else (0, 0)
+    if not 1 <= index <= number:
+        raise ValueError(f'--part must be i/n with 1 ≤ i ≤ n, got {part}')
+    return list(tasks[index - 1 :: number])
+
+
+def method_path(method: str) -> str:
+    """A method as runs in another folder name it: files by their full path."""
+    return str(Path(method).resolve()) if method.endswith('.py') else method
+
+
+def _absolute(name: str | None) -> str | None:
+    """Of a file its full path; other names (a classifier, ``mmdet::…``) as they are."""
+    return str(Path(name).resolve()) if name and Path(name).is_file() else name

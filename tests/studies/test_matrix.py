@@ -1,0 +1,165 @@
+"""The plan and the runs of a matrix, of classifiers and detectors alike."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from sortkd_det.studies.matrix import Matrix, Task, part_of
+
+REPO = Path(__file__).parents[2]
+CIFAR = REPO / 'configs/cifar100.py'
+PAIR = 'resnet32x4-resnet8x4'
+
+
+def test_the_plan_has_seeds_outermost():
+    tasks = Matrix(CIFAR, Path('work'), REPO).plan([PAIR], ['student', 'kd'], [3, 5])
+    assert [task.name for task in tasks] == [
+        f'{PAIR}/{method}/seed{seed}' for seed in (3, 5) for method in ('student', 'kd')
+    ]
+    assert Task(None, 'kd', 0).name == 'kd/seed0'
+
+
+def test_what_does_not_exist_is_named_before_anything_runs():
+    with pytest.raises(FileNotFoundError, match=r"no method 'kdd' in .*; there are: ctkd, cwd"):
+        Matrix(CIFAR, Path('work'), REPO).plan([PAIR], ['kdd'], [0])
+    with pytest.raises(ValueError, match=r"--pair must be one of resnet56-resnet20.*got 'a-b'"):
+        Matrix(CIFAR, Path('work'), REPO).plan(['a-b'], ['kd'], [0])
+    with pytest.raises(ValueError, match='seeds must differ'):
+        Matrix(CIFAR, Path('work'), REPO).plan([PAIR], ['kd'], [0, 0])
+
+
+def test_variants_are_groups_with_settings_of_their_own(tmp_path):
+    short = ['train_cfg.max_epochs=4']
+    matrix = Matrix(CIFAR, tmp_path, REPO, ['a=1'], variants={'short': short, 'long': ()})
+    tasks = matrix.plan([PAIR], ['student', 'kd'], [0])
+    assert [task.name for task in tasks] == [
+        f'{PAIR}/{variant}/{method}/seed0'
+        for variant in ('short', 'long')
+        for method in ('student', 'kd')
+    ]
+    assert tasks[1].group == f'{PAIR}/short'
+    assert matrix.config_of(tasks[1]).train_cfg.max_epochs == 4
+    assert matrix.command('train', tasks[1])[-3:] == ['randomness.seed=0', 'a=1', *short]
+    assert matrix.command('train', tasks[3])[-2:] == ['randomness.seed=0', 'a=1']
+
+
+def test_settings_of_the_distillation_are_for_runs_that_have_one(tmp_path):
+    options = ['student_weight=0.5', 'train_cfg.max_epochs=2']
+    matrix = Matrix(CIFAR, tmp_path, REPO, options)
+    student, kd = matrix.plan([PAIR], ['student', 'kd'], [0])
+    assert matrix.command('train', kd)[-2:] == options
+    for command in (matrix.command('train', student), matrix.command('test', kd, 'x.pth')):
+        assert 'train_cfg.max_epochs=2' in command
+        assert 'student_weight=0.5' not in command
+    with pytest.raises(ValueError, match='would be without effect: --methods names the student'):
+        matrix.plan([PAIR], ['student'], [0])
+
+
+def test_the_teacher_is_for_methods_and_not_for_the_student_alone(tmp_path):
+    matrix = Matrix('x.py', tmp_path, REPO, teacher='t.py', teacher_checkpoint='t.pth')
+    taught = matrix.command('train', Task(None, 'kd', 0))
+    assert {'--method=kd', '--teacher=t.py', '--teacher-checkpoint=t.pth'} <= set(taught)
+    alone = matrix.command('train', Task(None, 'student', 0))
+    tested = matrix.command('test', Task(None, 'kd', 0), 'epoch_1.pth')
+    assert not any(word.startswith(('--method', '--teacher')) for word in alone + tested)
+
+
+def test_parts_share_the_tasks():
+    tasks = [Task(None, 'kd', seed) for seed in range(5)]
+    parts = [part_of(tasks, f'{index}/2') for index in (1, 2)]
+    assert [[task.seed for task in part] for part in parts] == [[0, 2, 4], [1, 3]]
+
+
+def test_results_of_something_else_or_other_options_are_refused(tmp_path):
+    task = Task(None, 'kd', 0)
+    path = tmp_path / 'kd/seed0/result.json'
+    path.parent.mkdir(parents=True)
+    matrix = Matrix(CIFAR, tmp_path, REPO)
+    assert matrix.result(task) is None
+    for text in ('[]', '{', '{"options": {}, "metrics": {}}'):
+        path.write_text(text)
+        with pytest.raises(ValueError, match='holds no result of this tool'):
+            matrix.result(task)
+    options = {'cfg_options': ['train_cfg.max_epochs=1'], 'data_root': None, 'gpus': 1}
+    path.write_text(json.dumps({'options': options, 'metrics': {'accuracy/top1': 50.0}}))
+    with pytest.raises(ValueError, match=r'other options: found .*max_epochs=1.*expected'):
+        matrix.result(task)
+    same = Matrix(CIFAR, tmp_path, REPO, options['cfg_options'])
+    (scored,) = same.scored([task, Task(None, 'kd', 1)])
+    assert (scored.method, scored.seed, scored.metrics) == ('kd', 0, {'accuracy/top1': 50.0})
+
+
+@pytest.fixture
+def run_toy(run_python, toy_data, random_teacher, tmp_path):
+    """``tools/compare.py`` on a matrix of the toy detector, an epoch of 12 images each."""
+    loaders = [
+        f'{split}_dataloader.{setting}'
+        for split in ('train', 'val', 'test')
+        for setting in ('num_workers=0', 'persistent_workers=False')
+    ]
+
+    def run(*arguments, teacher=random_teacher, **options):
+        return run_python(
+            'tools/compare.py', '--student', 'configs/toy/student.py',
+            '--teacher', 'configs/toy/teacher.py', '--teacher-checkpoint', teacher,
+            '--data-root', toy_data, '--work-dir', tmp_path / 'work',
+            '--cfg-options', 'train_cfg.max_epochs=1', 'check_teacher=None',
+            'model.test_cfg.rcnn.score_thr=0.0', *loaders, *arguments, **options,
+        ).stdout  # fmt: skip
+
+    return run
+
+
+def test_a_matrix_of_detectors_is_run_once_and_compared(run_toy, tmp_path):
+    arguments = ['--methods', 'student', 'sortkd', '--draws', '20', '--seeds', '0']
+    assert run_toy(*arguments).count(': started') == 2
+    arguments.append('1')
+    dry = run_toy(*arguments, '--dry-run')
+    assert '4 runs, 2 are left, about ' in dry
+    assert 'sortkd/seed0: done' in dry
+    assert not (tmp_path / 'work/sortkd/seed1').exists()
+    said = run_toy(*arguments, '--out', tmp_path / 'out.json')
+    assert re.findall('(.*): started', said) == ['student/seed1', 'sortkd/seed1']
+    rows = json.loads((tmp_path / 'out.json').read_text())['rows']
+    assert [(row['method'], list(row['scores'])) for row in rows] == [
+        ('student', ['0', '1']),
+        ('sortkd', ['0', '1']),
+    ]
+    assert rows[1]['over_seeds']['number'] == 2
+    assert rows[1]['over_images']['number'] == 6
+    assert re.search(r'sortkd − student over images .*\(6\): ', said)
+
+
+def test_a_run_that_fails_is_named_with_its_log(run_python, pictures, tmp_path):
+    done = run_python(
+        'tools/compare.py', '--student', 'configs/clothing/student.py', '--methods', 'student',
+        '--data-root', pictures, '--work-dir', tmp_path / 'work',
+        '--cfg-options', 'model.num_classes=3', 'load_from=nowhere.pth', check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    said = done.stdout + done.stderr
+    assert re.search(r'student/seed0 failed \(exit code 1\), see .*output\.log.*nowhere', said)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'says'),
+    [
+        ('', 'give either finished runs as NAME=PATH, or --student CONFIG'),
+        ('kd=x --student configs/toy/student.py', 'give either finished runs as NAME=PATH, or'),
+        ('--student configs/toy/student.py', '--student needs --methods'),
+        (
+            '--student configs/toy/student.py --methods student --variant a --variant a',
+            '--variant must differ in their names',
+        ),
+        (
+            '--student configs/toy/student.py --methods student --variant lr=1',
+            '--variant NAME key=value: a name has letters',
+        ),
+    ],
+)
+def test_command_lines_that_ask_for_nothing_are_answered(run_python, arguments, says):
+    done = run_python('tools/compare.py', *arguments.split(), check=False)
+    assert done.returncode == 1
+    assert says in done.stderr
