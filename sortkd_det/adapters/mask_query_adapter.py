@@ -23,9 +23,10 @@ class MaskQueryAdapter(DetectorAdapter):
     """Queries with masks: those of the student that its own loss matches to an object learn what
     the teacher's best query of that object says.
 
-    A matched query's object is that of its label whose mask it overlaps most; the teacher's query
-    is the one with the largest overlap × probability of the object's class. Where both have
-    masks of stuff, these are objects too.
+    A matched query's object is told by what the student's own loss of masks asks of the query,
+    and without a graph (a validation) guessed by overlap; the teacher's query is the one with
+    the largest overlap × probability of the object's class.
+    Where both have masks of stuff, these are objects too.
 
     Args:
         student: a detector with a ``MaskFormerHead`` or a ``Mask2FormerHead``.
@@ -109,19 +110,24 @@ class MaskQueryAdapter(DetectorAdapter):
         """Of each image: logits of student and teacher, labels and weights of its matched rows."""
         call = self.reader.losses[layer]
         num_queries = len(call.scores) // len(targets)
+        every = hard_labels(call.target, self.head.num_classes).unflatten(0, (-1, num_queries))
+        points = self.reader.points(layer, every != self.head.num_classes)
         parts = []
         for image, target in enumerate(targets):
             rows = slice(image * num_queries, (image + 1) * num_queries)
-            labels = hard_labels(call.target, self.head.num_classes)[rows]
-            matched = (labels != self.head.num_classes).nonzero().squeeze(1)
-            labels = labels[matched]
+            matched = (every[image] != self.head.num_classes).nonzero().squeeze(1)
+            labels = every[image, matched]
             weight = torch.full_like(labels, share, dtype=torch.float32)
             if call.weight is not None:
                 weight = weight * call.weight[rows][matched]
             taught = scores[image, :0]
             if len(matched):
-                own = overlaps(self.reader.masks[layer][image, matched].detach(), target.masks)
-                found = own.masked_fill(labels[:, None] != target.labels, -1).argmax(1)
+                if points is None:
+                    own = self.reader.masks[layer][image, matched].detach()
+                    cost = -overlaps(own, target.masks)
+                else:
+                    cost = disagreements(*(each[image, matched] for each in points), target.masks)
+                found = one_each(cost, labels, target)
                 padded = _padded(target.masks, self._padded_to)
                 sights = overlaps(masks[image], padded)
                 sights = sights * scores[image].float().softmax(1)[:, target.labels]
@@ -131,27 +137,31 @@ class MaskQueryAdapter(DetectorAdapter):
 
 
 class _MaskQueryReader(Reader):
-    """The queries of a student's head, as they pass its ``loss_cls``, layer by layer."""
+    """The queries of a student's head, as they pass its ``loss_cls`` and the matched ones its
+    ``loss_dice``, layer by layer.
+    """
 
     def __init__(self, head: nn.Module) -> None:
         self.head = head
         self.losses = LossCalls(head.loss_cls)
-        super().__init__(self.losses)
+        self.matched = LossCalls(head.loss_dice)
+        super().__init__(self.losses, self.matched)
         self.reset()
 
     def attach(self) -> list[RemovableHandle]:
         """Register the hooks on the head and its loss."""
 
         def see(output: Any) -> None:
-            self.scores, self.masks = (list(each) for each in output)
+            self.scores, self.masks = output
 
         return [Adapter.watch_output(self.head, see), *super().attach()]
 
     def reset(self) -> None:
         """Forget the last batch."""
         super().reset()
-        self.scores: list[Tensor] = []  # of each layer, (B, Q, C + 1)
-        self.masks: list[Tensor] = []  # of each layer, (B, Q, h, w), logits
+        # Of each layer, in a list (Mask2Former) or stacked (MaskFormer):
+        self.scores: Sequence[Tensor] | Tensor = []  # (B, Q, C + 1)
+        self.masks: Sequence[Tensor] | Tensor = []  # (B, Q, h, w), logits
 
     def check(self) -> int:
         """The number of layers; raise unless each called the loss once, on its own queries.
@@ -170,6 +180,106 @@ class _MaskQueryReader(Reader):
             )
         return len(own)
 
+    def points(self, layer: int, matched: Tensor) -> list[Tensor] | None:
+        """Where a layer's loss of masks looks, and where it asks for the object.
+
+        It looks between the places of a query's mask, Mask2Former's at random points of which
+        the graph alone tells.
+
+        Args:
+            layer: which.
+            matched: (B, Q) bool, the queries with an object.
+
+        Returns:
+            Two (B, Q, h, w): the weight of the points on each place of a query's mask, and
+            of those within its target; None without a graph (a validation).
+
+        Raises:
+            ValueError: ``loss_dice`` was not called once for each layer, on the matched queries.
+        """
+        number = int(matched.sum())
+        call = self.matched[layer] if layer < len(self.matched) else None
+        found = 0 if call is None else len(call.scores)
+        same = found == number
+        maps = None
+        if same and number and call.scores.requires_grad:
+            stacked = isinstance(self.masks, Tensor)
+            masks = self.masks if stacked else self.masks[layer]
+            maps = [
+                torch.autograd.grad(
+                    call.scores,
+                    masks,
+                    each.to(call.scores),
+                    retain_graph=True,
+                    allow_unused=True,
+                    materialize_grads=True,
+                )[0]
+                for each in (torch.ones_like(call.scores), call.target)
+            ]
+            maps = [each[layer] if stacked else each for each in maps]
+            same = torch.equal(maps[0].flatten(2).any(2), matched)
+        if not same:
+            raise ValueError(
+                f'{type(self.head).__name__} gave {found} rows to its loss_dice in layer {layer} '
+                f'of its decoder, which has {number} matched queries; MaskQueryAdapter expects '
+                'the masks of these, one call for each layer'
+            )
+        return maps
+
+
+def disagreements(points: Tensor, inside: Tensor, objects: Tensor) -> Tensor:
+    """The squared difference of each query's target and each object, summed over the points at
+    which a loss looks, up to a number for each query.
+
+    Args:
+        points: (Q, h, w), the weight of the points on each place of a query's mask.
+        inside: (Q, h, w), of those within the query's target.
+        objects: (G, H, W), 0 or 1, of the same image, in more pixels.
+
+    Returns:
+        (Q, G) float32.
+    """
+    truth = _on_places(objects, points.shape[-2:])
+    with torch.autocast(points.device.type, enabled=False):
+        seen, asked = (each.float().flatten(1) for each in (points, inside))
+        return seen @ truth.square().T - 2 * asked @ truth.T
+
+
+def one_each(cost: Tensor, labels: Tensor, target: Any) -> Tensor:
+    """The object of each row, of its label and of no other row, at the lowest sum of costs.
+
+    Args:
+        cost: (N, G).
+        labels: (N,) int64, of the rows.
+        target: an ``InstanceData`` of the G objects, with ``labels``.
+
+    Returns:
+        (N,) int64 in [0, G).
+
+    Raises:
+        ValueError: more rows of a label than objects.
+    """
+    from mmdet.models.task_modules.assigners import HungarianAssigner
+
+    num_labels = int(torch.cat([labels, target.labels]).max()) + 1
+    rows, objects = (each.bincount(minlength=num_labels) for each in (labels, target.labels))
+    if bool((rows > objects).any()):
+        raise ValueError(
+            f'{len(labels)} queries were matched to the {len(target.labels)} objects of an image, '
+            'of a class more queries than objects; MaskQueryAdapter expects one query for each '
+            'object, as HungarianAssigner matches them'
+        )
+    cost = cost.masked_fill(labels[:, None] != target.labels, torch.inf)
+    assigner = HungarianAssigner({'type': _GivenCost})
+    return assigner.assign(target.new(cost=cost), target).gt_inds - 1
+
+
+class _GivenCost:
+    """The cost that MMDetection's assigner asks for, where it is known already."""
+
+    def __call__(self, pred_instances: Any, gt_instances: Any, img_meta: Any) -> Tensor:
+        return pred_instances.cost
+
 
 def overlaps(masks: Tensor, objects: Tensor) -> Tensor:
     """The Dice coefficient of each query's mask with each object's.
@@ -184,9 +294,15 @@ def overlaps(masks: Tensor, objects: Tensor) -> Tensor:
     chances = masks.float().sigmoid().flatten(1)
     if not len(objects):
         return chances[:, :0]
-    truth = F.interpolate(objects[:, None].float(), masks.shape[-2:], mode='area').flatten(1)
+    truth = _on_places(objects, masks.shape[-2:])
     size = chances.sum(1)[:, None] + truth.sum(1)
-    return 2 * chances @ truth.T / size.clamp(min=1e-6)
+    with torch.autocast(masks.device.type, enabled=False):
+        return 2 * chances @ truth.T / size.clamp(min=1e-6)
+
+
+def _on_places(objects: Tensor, size: Sequence[int]) -> Tensor:
+    """How much of each place of a mask of h × w objects (G, H, W) fill: (G, h·w) float32."""
+    return F.interpolate(objects[:, None].float(), size, mode='area').flatten(1)
 
 
 def _has_mask_queries(model: nn.Module) -> bool:
