@@ -14,7 +14,7 @@ from sortkd_det.hooks.teacher_audit_hook import count_by_class, summarise
 NUM_CLASSES = 12
 NUM_ITERS = 4
 OTHERS = ['RetinaNet', 'FCOS', 'TOOD', 'AutoAssign', 'YOLOX', 'RTMDet', 'SSD']
-OTHERS += ['PISA', 'SABL Cascade', 'Sparse R-CNN', 'DETR', 'DINO']
+OTHERS += ['PISA', 'SABL Cascade', 'Sparse R-CNN', 'DETR', 'DINO', 'MaskFormer', 'Mask2Former']
 each_quick_or_slow = pytest.mark.parametrize(
     'name',
     ['GFL', 'Cascade R-CNN', *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)],
@@ -35,6 +35,10 @@ def run_of(detector, tmp_path):
         torch.save(
             {'state_dict': model.state_dict(), 'meta': {'dataset_meta': {'classes': classes}}}, path
         )
+        loaders = [cfg.train_dataloader, cfg.val_dataloader]
+        for step in (step for loader in loaders for step in loader.dataset.pipeline):
+            if step.type == 'LoadAnnotations':
+                step.with_mask = FAMILIES[name].masks
         distill = cfg.custom_hooks[0]
         distill.teacher = dict(config=dict(model=config.model), checkpoint=str(path))
         distill.adapter = adapter or None
@@ -69,10 +73,18 @@ def test_a_resumed_run_ends_as_the_other(name, run_of, start, tmp_path):
     build(FAMILIES[name], 2, NUM_CLASSES).load_state_dict(checkpoint['state_dict'], strict=True)
 
 
-@pytest.mark.parametrize('negatives', [pytest.param('none', marks=pytest.mark.slow), 5])
-def test_the_audit_counts_what_was_taught(negatives, run_of, start):
+@pytest.mark.parametrize(
+    ('name', 'negatives'),
+    [
+        pytest.param('GFL', 'none', marks=pytest.mark.slow),
+        ('GFL', 5),
+        pytest.param('Mask2Former', 'none', marks=pytest.mark.slow),
+    ],
+)
+def test_the_audit_counts_what_was_taught(name, negatives, run_of, start):
     """Of rows whose label is no column, background's chances; a table with a row for it."""
-    runner = start(run_of('GFL', type='DenseHeadAdapter', negatives=negatives))
+    options = dict(type='DenseHeadAdapter', negatives=negatives) if name == 'GFL' else {}
+    runner = start(run_of(name, **options))
     batches, scalars, lines = [], {}, []
     distill_hook(runner).watchers.append(lambda batch: batches.append(batch.logits))
     runner.logger.info = lambda text, *args, **kwargs: lines.append(str(text))

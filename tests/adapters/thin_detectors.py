@@ -162,9 +162,10 @@ _MASKS = {
     'panoptic_head.feat_channels': 256,
     'panoptic_head.out_channels': 256,
     'panoptic_head.transformer_decoder.num_layers': 2,
-    'panoptic_head.loss_cls.class_weight': [1.0] * NUM_CLASSES + [0.1],
     'panoptic_head.num_stuff_classes': 0,
     'panoptic_fusion_head.num_stuff_classes': 0,
+    'test_cfg.panoptic_on': False,
+    'test_cfg.instance_on': True,
 }
 MASK_QUERY = {
     'MaskFormer': Family('maskformer/maskformer_r50_ms-16xb1-75e_coco', _MASKS, masks=True),
@@ -198,6 +199,8 @@ def thin(family: Family, num_classes: int = NUM_CLASSES) -> Config:
     """The family's config with a model of few channels, layers and classes."""
     config = copy.deepcopy(_config(family.config))
     make_thin(config.model, num_classes, channels=16)
+    if 'panoptic_head' in config.model:
+        config.model.panoptic_head.loss_cls.class_weight = [1.0] * num_classes + [0.1]
     config.merge_from_dict({f'model.{key}': value for key, value in family.options.items()})
     return config
 
