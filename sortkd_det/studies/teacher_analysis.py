@@ -16,7 +16,7 @@ from sortkd_det.processors import SortLogits, SwapLogits, operation_of
 
 #: Of the calibration error: bins of equal width, as in Guo et al. (arXiv 1706.04599).
 NUM_BINS = 15
-OBJECTS, TRUTH, BACKGROUND, ALL = 'foreground', 'ground truth', 'background', 'all rows'
+OBJECTS, TRUTH, BACKGROUND, ALL = 'foreground', 'GT boxes', 'background', 'all rows'
 #: What may be done to a teacher's rows: by name the processor.
 CHANGES = {
     'sort': SortLogits(),
@@ -246,26 +246,36 @@ class TeacherAnalysis:
 
     @property
     def groups(self) -> dict[str, Group]:
-        """Those that have rows, by their names.
+        """Those that have rows, by their names; where there are several, all rows too.
+
+        The calibration of rows that are chosen by their label says less than that of all.
 
         Raises:
             ValueError: nothing was counted.
         """
         found = {
-            name: self._group([index]) for index, name in enumerate(self.group_names)
+            name: self._group([index])
+            for index, name in enumerate(self.group_names)
             if self._counts and self._counts['ranks'][index].any()
-        }  # fmt: skip
+        }
         if not found:
             raise ValueError(
                 'no row of the images has an object or counts in the loss: there is nothing to '
                 'say of the teacher; look at the annotations, or take more images'
             )
+        if len(found) > 1:
+            found[ALL] = self._group(list(range(len(self.group_names))))
         return found
 
     @property
     def objects(self) -> Group:
         """What sorting is for: the rows on objects, ground-truth boxes too; or all."""
         return self._group([0] if self.background is None else [0, 1])
+
+    @property
+    def confusion(self) -> NDArray:
+        """(K, K): labels, and what the teacher says, of all rows."""
+        return self._group(list(range(len(self.group_names)))).confusion
 
     def _group(self, places: list[int]) -> Group:
         counts = {name: values[places].sum(0).numpy() for name, values in self._counts.items()}
@@ -291,7 +301,7 @@ class TeacherAnalysis:
     def classes(self) -> list[ClassRow]:
         """A line for each class that has rows, those with the most errors first."""
         truth = self.groups.get(TRUTH)
-        own = self.groups.get(ALL) or self.groups.get(OBJECTS)
+        own = self.groups.get(ALL if self.background is None else OBJECTS)
         nothing = np.zeros((len(self.names), len(self.names)), dtype=np.int64)
         own, truth = (nothing if each is None else each.confusion for each in (own, truth))
         found = []
@@ -348,13 +358,14 @@ class TeacherAnalysis:
         )
         if means['moved_per_row'] < LITTLE:
             return f'little to mend: {told}, less than {100 * LITTLE:.0f} %; SortKD is nearly KD'
-        classes = self.objects.changes.get('sort of classes')
-        if classes is None:
+        if 'sort of classes' not in self.change_names:
             return f'something to mend: {told}'
+        among = self.objects.changes['sort of classes'].as_dict()['moved_per_row']
+        what = 'among classes' if among >= LITTLE else 'in missed objects, little among classes'
         return (
-            f'something to mend: {told}; {100 * means["share_from_background"]:.0f} % of that is '
-            "background's, and with sort_columns='classes', which leaves background alone, "
-            f'{100 * classes.as_dict()["moved_per_row"]:.2f} % of the probability is moved'
+            f'something to mend {what}: {told}; {100 * means["share_from_background"]:.0f} % of '
+            "that is background's. With sort_columns='classes', which leaves background alone, "
+            f'{100 * among:.2f} % of the probability is moved'
         )
 
     def as_dict(self) -> dict[str, Any]:

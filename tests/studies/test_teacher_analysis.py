@@ -58,8 +58,9 @@ def test_groups_are_counted_apart():
     groups = analysis_of(softmax_batch()).groups
     assert {name: group.rows for name, group in groups.items()} == {
         'foreground': 3,
-        'ground truth': 1,
+        'GT boxes': 1,
         'background': 2,
+        'all rows': 6,
     }
     foreground = groups['foreground']
     assert foreground.error == pytest.approx(2 / 3)
@@ -67,9 +68,11 @@ def test_groups_are_counted_apart():
     assert foreground.ranks.tolist() == [1, 0, 2]
     assert foreground.as_background == 1
     assert foreground.confusion.tolist() == [[1, 1, 0], [0, 0, 1], [0, 0, 0]]
-    assert groups['ground truth'].error == 1
-    assert groups['ground truth'].as_background == 1
+    assert groups['GT boxes'].error == 1
+    assert groups['GT boxes'].as_background == 1
     assert groups['background'].error == 1 / 2
+    assert groups['all rows'].error == pytest.approx(4 / 6)
+    assert groups['all rows'].ranks.tolist() == [2, 2, 2]
 
 
 def test_calibration_is_the_mean_distance_of_confidence_and_hits_by_bin():
@@ -140,8 +143,8 @@ def test_classes_and_confusions():
 
 def test_sigmoids():
     analysis = analysis_of(sigmoid_batch())
-    assert list(analysis.groups) == ['foreground', 'background']
-    foreground, background = analysis.groups.values()
+    assert list(analysis.groups) == ['foreground', 'background', 'all rows']
+    foreground, background, _ = analysis.groups.values()
     assert foreground.error == 1 / 2
     assert foreground.as_background == 1  # the second row has no chance above one half
     assert foreground.ece == pytest.approx((0.4 + 0.4) / 2)
@@ -186,11 +189,19 @@ def test_classes_without_a_name_are_called_by_their_number():
         pytest.param(
             SOFTMAX,
             # 0.3 + 0.5 + 0.5 in four rows on objects; 0.1 + 0.3 + 0.5 of it is background's.
-            'something to mend: sorting changes 75.0 % of 4 rows on objects and moves 32.50 % of '
-            "the probability of a row on average; 69 % of that is background's, and with "
-            "sort_columns='classes', which leaves background alone, 12.50 % of the probability "
-            'is moved',
-            id='something',
+            'something to mend among classes: sorting changes 75.0 % of 4 rows on objects and '
+            "moves 32.50 % of the probability of a row on average; 69 % of that is background's. "
+            "With sort_columns='classes', which leaves background alone, 12.50 % of the "
+            'probability is moved',
+            id='classes',
+        ),
+        pytest.param(
+            [([0.3, 0.1, 0.6], 0, False)],
+            'something to mend in missed objects, little among classes: sorting changes 100.0 % of '
+            '1 rows on objects and moves 30.00 % of the probability of a row on average; 100 % of '
+            "that is background's. With sort_columns='classes', which leaves background alone, "
+            '0.00 % of the probability is moved',
+            id='missed',
         ),
         pytest.param(
             [SOFTMAX[0], SOFTMAX[5]],
