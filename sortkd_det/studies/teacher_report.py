@@ -14,11 +14,10 @@ from .teacher_analysis import LITTLE, NUM_BINS, ClassRow, Group, TeacherAnalysis
 
 _MOST_CLASSES = 20  # in a table or a picture, of those with the most errors
 _MOST_CONFUSIONS = 10
-_CHANGES = {'sort': 'sort', 'sort of classes': 'sort of classes alone', 'swap': 'swap'}
 
 
 def group_table(analysis: TeacherAnalysis) -> Table:
-    """A question a row, a kind of rows a column."""
+    """A question a row, a kind of rows a column; what is moved is probability."""
     groups = analysis.groups
     table = _table('what the teacher says of rows whose labels are known')
     table.add_column('', no_wrap=True)
@@ -40,9 +39,9 @@ def group_table(analysis: TeacherAnalysis) -> Table:
     add('calibration error, %', *(_percent(group.ece) for group in every))
     for name in analysis.change_names:
         changes = [group.changes[name].as_dict() for group in every]
-        add(f'{_CHANGES[name]}: changed, %', *(_percent(c['share_changed']) for c in changes))
+        add(f'{name}: changed, %', *(_percent(c['share_changed']) for c in changes))
         add(
-            '  probability moved in these, %',
+            '  moved in changed rows, %',
             *(_percent(change['moved_per_changed_row']) for change in changes),
         )
         if 'sort of classes' in analysis.change_names and name != 'sort of classes':
@@ -148,6 +147,7 @@ def _draw_classes(axes: Axes, analysis: TeacherAnalysis) -> None:
     bars = axes.barh([row.name for row in rows], [100 * row.error for row in rows], color='#0072b2')
     axes.bar_label(bars, [f'{100 * row.error:.1f}' for row in rows], fontsize=8, padding=2)
     axes.invert_yaxis()
+    axes.margins(x=0.1)
     axes.set_title('error by class', loc='left')
     axes.set_xlabel('label not on top, % of rows')
 
@@ -162,10 +162,11 @@ def _draw_changes(axes: Axes, analysis: TeacherAnalysis) -> None:
         bars = axes.bar(places, moved, width, label=name)
         axes.bar_label(bars, [f'{each:.2f}' for each in moved], fontsize=8)
     axes.axhline(100 * LITTLE, color='#999999', linestyle=':', label='less than this is little')
-    axes.set_xticks(range(len(names)), [_CHANGES[name] for name in names])
+    axes.set_xticks(range(len(names)), names)
+    axes.set_ylim(0, 1.4 * max(axes.get_ylim()[1], 1))  # room for the legend
     axes.set_title('probability that is moved, mean of all rows', loc='left')
     axes.set_ylabel('% of the probability of a row')
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, ncols=2)
 
 
 def _table(title: str) -> Table:
