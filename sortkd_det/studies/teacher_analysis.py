@@ -348,23 +348,24 @@ class TeacherAnalysis:
             return f'no {kind} were seen: whether sorting has anything to mend cannot be said'
         if sort.changed == 0:
             return (
-                f'nothing to mend: the label is on top in all {sort.rows} {kind}, so that sorting '
-                'changes none and SortKD is KD'
+                f'sorting has nothing to mend: the label is on top in all {sort.rows} {kind}, so '
+                'that it changes none and SortKD is KD'
             )
         means = sort.as_dict()
         told = (
-            f'sorting changes {100 * means["share_changed"]:.1f} % of {sort.rows} {kind} and moves '
+            f'it changes {100 * means["share_changed"]:.1f} % of {sort.rows} {kind} and moves '
             f'{100 * means["moved_per_row"]:.2f} % of the probability of a row on average'
         )
         if means['moved_per_row'] < LITTLE:
-            return f'little to mend: {told}, less than {100 * LITTLE:.0f} %; SortKD is nearly KD'
+            return f'sorting mends little: {told}, less than {100 * LITTLE:.0f} %'
         if 'sort of classes' not in self.change_names:
-            return f'something to mend: {told}'
+            return f'sorting has something to mend: {told}'
         among = self.objects.changes['sort of classes'].as_dict()['moved_per_row']
         what = 'among classes' if among >= LITTLE else 'in missed objects, little among classes'
         return (
-            f'something to mend {what}: {told}; {100 * means["share_from_background"]:.0f} % of '
-            "that is background's. With sort_columns='classes', which leaves background alone, "
+            f'sorting has something to mend {what}: {told}; '
+            f"{100 * means['share_from_background']:.0f} % of that is background's. With "
+            "sort_columns='classes', which leaves background alone, "
             f'{100 * among:.2f} % of the probability is moved'
         )
 

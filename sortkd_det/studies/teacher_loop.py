@@ -24,6 +24,8 @@ from sortkd_det.training import EpochLoop, seed_generators
 from .progress import StepProgress
 from .teacher_analysis import TeacherAnalysis
 
+# What is another thing in train mode; mmcv's DropPath is told by its name.
+_RESTLESS = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
 #: Whose rows are read: those of the teacher, as its own student, or of the config's model.
 ROWS_OF = ('teacher', 'student')
 
@@ -173,14 +175,21 @@ class TeacherLoop(EpochLoop):
         model.train()
         if self.rows_of == 'teacher':
             for module in model.modules():
-                if not any(True for _ in module.children()):
+                if isinstance(module, _RESTLESS) or type(module).__name__ == 'DropPath':
                     module.eval()
 
     def _look(self, data: Any) -> None:
         model = student_of(self.runner)
         data = model.data_preprocessor(data, True)
         inputs = data['inputs']
-        model(**data, mode='loss')
+        try:
+            model(**data, mode='loss')
+        except AttributeError as error:  # of a sample
+            raise ValueError(
+                f'{type(model).__name__} asks for annotations that the data of this config has '
+                f'not ({error}); expected a model that trains on them: for a teacher with masks '
+                "and data with boxes alone give --rows-of student, so that the config's model does"
+            ) from error
         self.images += len(inputs[0] if isinstance(inputs, list | tuple) else inputs)
 
     def _count(self, batch: DistilledBatch) -> None:

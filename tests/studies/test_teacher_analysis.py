@@ -189,30 +189,30 @@ def test_classes_without_a_name_are_called_by_their_number():
         pytest.param(
             SOFTMAX,
             # 0.3 + 0.5 + 0.5 in four rows on objects; 0.1 + 0.3 + 0.5 of it is background's.
-            'something to mend among classes: sorting changes 75.0 % of 4 rows on objects and '
-            "moves 32.50 % of the probability of a row on average; 69 % of that is background's. "
-            "With sort_columns='classes', which leaves background alone, 12.50 % of the "
-            'probability is moved',
+            'sorting has something to mend among classes: it changes 75.0 % of 4 rows on '
+            'objects and moves 32.50 % of the probability of a row on average; 69 % of that is '
+            "background's. With sort_columns='classes', which leaves background alone, 12.50 % of "
+            'the probability is moved',
             id='classes',
         ),
         pytest.param(
             [([0.3, 0.1, 0.6], 0, False)],
-            'something to mend in missed objects, little among classes: sorting changes 100.0 % of '
-            '1 rows on objects and moves 30.00 % of the probability of a row on average; 100 % of '
-            "that is background's. With sort_columns='classes', which leaves background alone, "
-            '0.00 % of the probability is moved',
+            'sorting has something to mend in missed objects, little among classes: it changes '
+            '100.0 % of 1 rows on objects and moves 30.00 % of the probability of a row on '
+            "average; 100 % of that is background's. With sort_columns='classes', which leaves "
+            'background alone, 0.00 % of the probability is moved',
             id='missed',
         ),
         pytest.param(
             [SOFTMAX[0], SOFTMAX[5]],
-            'nothing to mend: the label is on top in all 1 rows on objects, so that sorting '
+            'sorting has nothing to mend: the label is on top in all 1 rows on objects, so that it '
             'changes none and SortKD is KD',
             id='nothing',
         ),
         pytest.param(
             [*[SOFTMAX[0]] * 99, SOFTMAX[1]],
-            'little to mend: sorting changes 1.0 % of 100 rows on objects and moves 0.30 % of the '
-            'probability of a row on average, less than 1 %; SortKD is nearly KD',
+            'sorting mends little: it changes 1.0 % of 100 rows on objects and moves 0.30 % of the '
+            'probability of a row on average, less than 1 %',
             id='little',
         ),
         pytest.param(
@@ -228,11 +228,13 @@ def test_the_verdict_says_whether_there_is_anything_to_mend(rows, says):
 
 def test_the_verdict_of_sigmoids_and_classifiers_says_nothing_of_background():
     assert analysis_of(sigmoid_batch()).verdict() == (
-        'something to mend: sorting changes 50.0 % of 2 rows on objects and moves 5.00 % of the '
-        'probability of a row on average'
+        'sorting has something to mend: it changes 50.0 % of 2 rows on objects and moves 5.00 % '
+        'of the probability of a row on average'
     )
     verdict = analysis_of(softmax_batch(background=None), classes=None).verdict()
-    assert verdict.startswith('something to mend: sorting changes 66.7 % of 6 rows and moves')
+    assert verdict.startswith(
+        'sorting has something to mend: it changes 66.7 % of 6 rows and moves'
+    )
 
 
 # -- what is refused ---------------------------------------------------------

@@ -119,6 +119,14 @@ def test_rows_of_the_student(start, detector):
     assert loop.analysis.groups['GT boxes'].rows > 0
 
 
+def test_a_teacher_that_knows_more_is_read_in_the_students_classes(start, detector):
+    detector.train_dataloader.dataset.metainfo = dict(classes=('square', 'circle'))
+    detector.model.roi_head.bbox_head.num_classes = 2
+    loop = looked_at(start, detector, 12, 'student')
+    assert loop.analysis.names == ['square', 'circle', 'background']
+    assert {row.name for row in loop.analysis.classes} <= {'square', 'circle'}
+
+
 def test_a_teacher_samples_as_the_config_says(detector):
     detector.model.train_cfg.rcnn.sampler.num = 7
     make_analysis(detector, 4)
