@@ -353,7 +353,8 @@ class TeacherAnalysis:
             )
         means = sort.as_dict()
         told = (
-            f'it changes {100 * means["share_changed"]:.1f} % of {sort.rows} {kind} and moves '
+            f'it changes {sort.changed} of {sort.rows} {kind} '
+            f'({100 * means["share_changed"]:.1f} %) and moves '
             f'{100 * means["moved_per_row"]:.2f} % of the probability of a row on average'
         )
         if means['moved_per_row'] < LITTLE:

@@ -19,7 +19,7 @@ _MOST_CONFUSIONS = 10
 def group_table(analysis: TeacherAnalysis) -> Table:
     """A question a row, a kind of rows a column; what is moved is probability."""
     groups = analysis.groups
-    table = _table('what the teacher says of rows whose labels are known')
+    table = _table('the teacher on training rows')
     table.add_column('', no_wrap=True)
     for name in groups:
         table.add_column(name, justify='right', no_wrap=True)

@@ -64,7 +64,7 @@ def test_a_classifier(analyze, given):
     }
     wrong = sum(each['rows'] for each in found['confusions'])
     assert found['groups']['all rows']['error'] == pytest.approx(wrong / 12)
-    assert 'background' not in printed.split('what the teacher says')[1]
+    assert 'background' not in printed.split('the teacher on training rows')[1]
     assert written(given['work']) == {'student.py', 'teacher.json', 'teacher.png', 'confusion.png'}
 
 

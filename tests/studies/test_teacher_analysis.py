@@ -189,16 +189,16 @@ def test_classes_without_a_name_are_called_by_their_number():
         pytest.param(
             SOFTMAX,
             # 0.3 + 0.5 + 0.5 in four rows on objects; 0.1 + 0.3 + 0.5 of it is background's.
-            'sorting has something to mend among classes: it changes 75.0 % of 4 rows on '
-            'objects and moves 32.50 % of the probability of a row on average; 69 % of that is '
-            "background's. With sort_columns='classes', which leaves background alone, 12.50 % of "
-            'the probability is moved',
+            'sorting has something to mend among classes: it changes 3 of 4 rows on objects '
+            '(75.0 %) and moves 32.50 % of the probability of a row on average; 69 % of that '
+            "is background's. With sort_columns='classes', which leaves background alone, "
+            '12.50 % of the probability is moved',
             id='classes',
         ),
         pytest.param(
             [([0.3, 0.1, 0.6], 0, False)],
             'sorting has something to mend in missed objects, little among classes: it changes '
-            '100.0 % of 1 rows on objects and moves 30.00 % of the probability of a row on '
+            '1 of 1 rows on objects (100.0 %) and moves 30.00 % of the probability of a row on '
             "average; 100 % of that is background's. With sort_columns='classes', which leaves "
             'background alone, 0.00 % of the probability is moved',
             id='missed',
@@ -211,8 +211,8 @@ def test_classes_without_a_name_are_called_by_their_number():
         ),
         pytest.param(
             [*[SOFTMAX[0]] * 99, SOFTMAX[1]],
-            'sorting mends little: it changes 1.0 % of 100 rows on objects and moves 0.30 % of the '
-            'probability of a row on average, less than 1 %',
+            'sorting mends little: it changes 1 of 100 rows on objects (1.0 %) and moves 0.30 % '
+            'of the probability of a row on average, less than 1 %',
             id='little',
         ),
         pytest.param(
@@ -228,12 +228,12 @@ def test_the_verdict_says_whether_there_is_anything_to_mend(rows, says):
 
 def test_the_verdict_of_sigmoids_and_classifiers_says_nothing_of_background():
     assert analysis_of(sigmoid_batch()).verdict() == (
-        'sorting has something to mend: it changes 50.0 % of 2 rows on objects and moves 5.00 % '
-        'of the probability of a row on average'
+        'sorting has something to mend: it changes 1 of 2 rows on objects (50.0 %) and moves '
+        '5.00 % of the probability of a row on average'
     )
     verdict = analysis_of(softmax_batch(background=None), classes=None).verdict()
     assert verdict.startswith(
-        'sorting has something to mend: it changes 66.7 % of 6 rows and moves'
+        'sorting has something to mend: it changes 4 of 6 rows (66.7 %) and moves'
     )
 
 
