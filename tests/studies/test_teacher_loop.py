@@ -169,3 +169,12 @@ def test_a_teacher_of_other_classes_cannot_be_its_own_student(start, detector):
     detector.train_dataloader.dataset.metainfo = dict(classes=('circle', 'square'))
     with pytest.raises(ValueError, match=r'tells 12 classes apart and the data set has 2, so'):
         looked_at(start, detector, 4)
+
+
+def test_sigterm_ends_it(start, detector):
+    make_analysis(detector, 12)
+    runner = start(detector)
+    runner.stop_asked = True
+    with pytest.raises(KeyboardInterrupt, match='stopped by SIGTERM: nothing was written'):
+        runner.train()
+    assert runner.train_loop.images == 2  # the batch that was looked at
