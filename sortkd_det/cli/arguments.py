@@ -47,8 +47,8 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
 
 
-def add_distillation_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the three flags that make a plain student's run a distillation."""
+def add_teacher_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the two flags that name a teacher."""
     parser.add_argument(
         '--teacher',
         help="the teacher's config: a file, mmdet::… or the name of a classifier (resnet32x4)",
@@ -56,6 +56,11 @@ def add_distillation_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--teacher-checkpoint', help="the teacher's weights, in place of the config's or the zoo's"
     )
+
+
+def add_distillation_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the three flags that make a plain student's run a distillation."""
+    add_teacher_arguments(parser)
     parser.add_argument(
         '--method',
         help='sortkd, kd, … (configs/_base_/methods/), or a file of your own with method = […]; '

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sortkd_det.distill import LogitBatch
 from sortkd_det.distill.class_names import classes_of_dataset
+from sortkd_det.distill.teacher_rows import TeacherRows
 from sortkd_det.functional import check_whole
 from sortkd_det.registry import HOOKS
 
@@ -170,30 +171,14 @@ def count_by_class(batch: LogitBatch) -> Tensor:
         and summed ranks of predicted samples, then of ground-truth boxes; how many of all a
         sort of all columns changes; on how many background has the largest logit.
     """
-    teacher, labels = batch.teacher, batch.labels
-    without_column = batch.label_without_column
-    if without_column is not None:  # where no class has a chance above one half, this is on top
-        teacher = torch.cat([teacher, teacher.new_zeros(len(teacher), 1)], dim=1)
-    counts = torch.zeros(teacher.shape[1], _NUM_COLUMNS, dtype=torch.float64, device=teacher.device)
-    if len(labels) == 0:
-        return counts
-    counted = (batch.weight > 0).to(torch.float64)
-    above = teacher > teacher.gather(1, labels[:, None])
-    changed = torch.ones_like(counted)
-    if without_column is not None:  # a class is ranked among classes, and background never sorted
-        above[:, -1] = False
-        changed = batch.is_positive
-    ranks = above.sum(1) + 1
-    as_background = torch.zeros_like(counted)
-    if batch.background is not None:
-        as_background = teacher.argmax(1) == batch.background
-    predicted = torch.stack([counted, (ranks == 1) * counted, ranks * counted], dim=1)
-    truth = torch.zeros_like(labels, dtype=torch.bool)
-    if batch.find_ground_truth is not None:
-        truth = batch.find_ground_truth()
-    of_sort = torch.stack([(ranks > 1) * changed * counted, as_background * counted], dim=1)
-    columns = [predicted * ~truth[:, None], predicted * truth[:, None], of_sort]
-    return counts.index_add_(0, labels, torch.cat(columns, dim=1))
+    rows = TeacherRows.of(batch)
+    counted, ranks = rows.counted.to(torch.float64), rows.ranks
+    counts = counted.new_zeros(rows.num_columns, _NUM_COLUMNS)
+    of_ranks = torch.stack([counted, (ranks == 1) * counted, ranks * counted], dim=1)
+    of_sort = torch.stack([rows.is_sorted * counted, rows.as_background * counted], dim=1)
+    truth = rows.is_truth[:, None]
+    columns = [of_ranks * ~truth, of_ranks * truth, of_sort]
+    return counts.index_add_(0, batch.labels, torch.cat(columns, dim=1))
 
 
 def summarise(counts: Tensor, background: int | None) -> dict[str, float]:

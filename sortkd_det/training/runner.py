@@ -95,15 +95,16 @@ class ResumableRunner(Runner):
         super().set_randomness(*args, **kwargs)
 
     def build_train_loop(self, loop: Any) -> Any:
-        """Build the training loop; MMEngine's own two are replaced by ours."""
+        """Build the training loop, with seeded batches; MMEngine's own two are replaced by ours."""
         if isinstance(loop, Mapping) and isinstance(self._train_dataloader, Mapping):
             loop = dict(loop)
             by_epoch = loop.pop('by_epoch', None)
             if by_epoch is not None:
                 loop['type'] = EpochBasedTrainLoop if by_epoch else IterBasedTrainLoop
             kind = _class_of(loop.get('type'), MMENGINE_LOOPS)
-            if kind in _LOOPS:
-                loop['type'] = _LOOPS[kind]
+            kind = _LOOPS.get(kind, kind)
+            if isinstance(kind, type) and issubclass(kind, EpochLoop | IterLoop):
+                loop['type'] = kind
                 self._train_dataloader = _with_seeded_batches(self._train_dataloader, self.seed)
         return super().build_train_loop(loop)
 

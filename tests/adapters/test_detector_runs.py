@@ -5,11 +5,12 @@ import copy
 import pytest
 import torch
 from small_runs import assert_same, ending
-from thin_detectors import FAMILIES, build, thin
+from thin_detectors import FAMILIES, build, rows_of, thin
 
 from sortkd_det.checkpoints import newest_checkpoint
 from sortkd_det.hooks import DistillHook
 from sortkd_det.hooks.teacher_audit_hook import count_by_class, summarise
+from sortkd_det.studies.teacher_loop import make_analysis
 
 NUM_CLASSES = 12
 NUM_ITERS = 4
@@ -108,3 +109,20 @@ def test_the_audit_counts_what_was_taught(name, negatives, run_of, start):
     }
     for name in ('loss_cls', 'loss_distill'):
         assert min(history[f'train/grad_norm/{name}'].data[0]) > 0
+
+
+@pytest.mark.parametrize('name', rows_of(FAMILIES, quick={'GFL', 'DINO', 'Mask R-CNN'}))
+def test_a_teacher_of_each_family_is_looked_at_as_its_own_student(name, run_of, start):
+    cfg = run_of(name)
+    make_analysis(cfg, 8)
+    runner = start(cfg)
+    if FAMILIES[name].masks:
+        with pytest.raises(ValueError, match='asks for annotations that the data of this config'):
+            runner.train()
+        return
+    runner.train()
+    assert runner.train_loop.images == 8
+    assert runner.train_loop.analysis.objects.rows > 0
+    weights = runner.model.state_dict()
+    for key, value in torch.load(cfg.load_from, weights_only=True)['state_dict'].items():
+        assert torch.equal(weights[key], value), key

@@ -1,0 +1,105 @@
+import cv2
+import pytest
+import torch
+from rich.console import Console
+
+from sortkd_det.distill import LogitBatch
+from sortkd_det.studies.teacher_analysis import TeacherAnalysis
+from sortkd_det.studies.teacher_report import class_table, confusion_table, draw, group_table
+
+
+def analysis_of(teacher, labels, background, classes=('cat', 'dog'), truth=None):
+    teacher = torch.tensor(teacher, dtype=torch.float64).log()
+    analysis = TeacherAnalysis(classes)
+    analysis.add(
+        LogitBatch(
+            teacher,
+            teacher,
+            torch.tensor(labels),
+            torch.ones(len(labels)),
+            activation='softmax',
+            background=background,
+            find_ground_truth=None if truth is None else lambda: torch.tensor(truth),
+        )
+    )
+    return analysis
+
+
+@pytest.fixture
+def detector():
+    """A hit and a miss of cat, a missed ground-truth box of dog, a hit on background."""
+    rows = [[0.8, 0.1, 0.1], [0.2, 0.5, 0.3], [0.1, 0.2, 0.7], [0.1, 0.3, 0.6]]
+    return analysis_of(rows, [0, 0, 1, 2], 2, truth=[False, False, True, False])
+
+
+@pytest.fixture
+def classifier():
+    """Of thirty classes each is taken for the next, but for the last one."""
+    rows = torch.full((30, 30), 0.01).fill_diagonal_(0.1)
+    rows[torch.arange(29), torch.arange(1, 30)] = 0.5
+    return analysis_of(rows.tolist(), list(range(30)), None, [f'class {i}' for i in range(30)])
+
+
+def cells(table):
+    """The rows of a table as a user sees them on 80 columns, by their first cell."""
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(table)
+    lines = [line.strip() for line in capture.get().splitlines() if '  ' in line.strip()]
+    rows = [[cell.strip() for cell in line.split('   ') if cell.strip()] for line in lines]
+    return {row[0]: row[1:] for row in rows}
+
+
+def test_a_column_for_each_kind_of_rows(detector):
+    rows = cells(group_table(detector))
+    assert rows['foreground'] == ['GT boxes', 'background', 'all rows']
+    assert rows['rows'] == ['2', '1', '1', '4']
+    assert rows['error, %'] == ['50.0', '100.0', '0.0', '50.0']
+    assert rows['label at rank 2, %'] == ['0.0', '100.0', '0.0', '25.0']
+    assert rows['label at rank 3 or lower, %'] == ['50.0', '0.0', '0.0', '25.0']
+    assert rows['mean rank of the label'] == ['2.00', '2.00', '1.00', '1.75']
+    assert rows['background on top, %'] == ['0.0', '100.0', '100.0', '50.0']
+    assert rows['mean confidence, %'] == ['65.0', '70.0', '60.0', '65.0']
+    assert rows['calibration error, %'] == ['35.0', '70.0', '40.0', '45.0']
+    assert rows['sort: changed, %'] == ['50.0', '100.0', '0.0', '50.0']
+    assert rows['sort of classes: changed, %'] == ['50.0', '0.0', '0.0', '25.0']
+    assert rows['swap: changed, %'] == ['50.0', '100.0', '0.0', '50.0']
+
+
+def test_a_classifier_is_asked_nothing_about_background(classifier):
+    rows = cells(group_table(classifier))
+    assert rows['rows'] == ['30']
+    assert not [question for question in rows if 'background' in question or 'classes' in question]
+
+
+def test_classes_are_listed_by_their_errors(detector):
+    rows = cells(class_table(detector))
+    assert rows['class'] == ['rows', 'error, %', 'GT boxes', 'GT error, %', 'most often taken for']
+    assert rows['cat'] == ['2', '50.0', '0', '–', 'dog (1)']
+    assert rows['dog'] == ['0', '–', '1', '100.0', 'background (1)']
+
+
+def test_of_many_classes_the_worst_are_listed(classifier):
+    rows = cells(class_table(classifier))
+    assert 'class 0' in rows
+    assert 'class 29' not in rows
+    assert len([name for name in rows if name.startswith('class ')]) == 20
+
+
+def test_the_commonest_confusions_are_listed(detector, classifier):
+    rows = cells(confusion_table(detector))
+    assert rows['cat'] == ['dog', '1', '50.0']
+    assert rows['dog'] == ['background', '1', '100.0']
+    assert len([name for name in cells(confusion_table(classifier)) if 'class' in name]) == 10
+
+
+def test_pictures_show_what_was_counted(detector, classifier, tmp_path):
+    pictures = []
+    for name, analysis in (('detector', detector), ('classifier', classifier)):
+        (tmp_path / name).mkdir()
+        paths = draw(analysis, tmp_path / name)
+        assert [path.name for path in paths] == ['teacher.png', 'confusion.png']
+        assert paths[1].stat().st_size > 1000
+        pictures.append(cv2.imread(str(paths[0])))
+    assert pictures[0].shape == pictures[1].shape == (990, 1430, 3)
+    assert (pictures[0] != pictures[1]).any()

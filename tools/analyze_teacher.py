@@ -1,0 +1,88 @@
+"""Look at a teacher on the training set, before training: whether sorting has anything to mend."""
+
+import argparse
+from pathlib import Path
+
+from sortkd_det.cli.arguments import add_common_arguments, add_teacher_arguments
+from sortkd_det.cli.errors import run_tool
+
+_EXAMPLE = """example:
+  python tools/analyze_teacher.py configs/toy/student.py --teacher configs/toy/teacher.py \\
+      --teacher-checkpoint work_dirs/demo/teacher/epoch_14.pth --work-dir work_dirs/analysis
+"""
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """The command line, as that of tools/train.py."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=_EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_common_arguments(parser)
+    add_teacher_arguments(parser)
+    parser.add_argument(
+        '--images', type=int, default=500, help='of the training set that are looked at (500)'
+    )
+    parser.add_argument(
+        '--rows-of',
+        choices=('teacher', 'student'),
+        default='teacher',
+        help="whose proposals and assigned rows are read: the teacher's own, or those of the "
+        "config's model, with --cfg-options load_from=PATH for weights (teacher)",
+    )
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    """Count, print, draw, write."""
+    from rich.console import Console
+
+    from sortkd_det.cli.config import load_config
+    from sortkd_det.cli.launcher import is_main_process
+    from sortkd_det.cli.runner import build_runner, prepare
+    from sortkd_det.files import write_json
+    from sortkd_det.studies.teacher_loop import make_analysis
+    from sortkd_det.studies.teacher_report import class_table, confusion_table, draw, group_table
+
+    folder = Path(args.work_dir or default_work_dir(args))
+    args.work_dir = str(folder)
+    # What distils is what is looked at; a config that distils already has its own teacher.
+    args.method = 'sortkd' if args.teacher or args.pair else None
+    cfg = load_config(args)
+    make_analysis(cfg, args.images, args.rows_of)
+    prepare(cfg, ('train_dataloader',))
+    runner = build_runner(cfg)
+    runner.train()
+    if not is_main_process():
+        return
+    loop = runner.train_loop
+    analysis, adapter = loop.analysis, loop.distill_hook.adapter
+    console = Console()
+    tables = [group_table(analysis), class_table(analysis)]
+    if analysis.confusions:
+        tables.append(confusion_table(analysis))
+    console.print(*tables, sep='\n')
+    written = [folder / 'teacher.json', *draw(analysis, folder)]
+    write_json(
+        written[0],
+        dict(
+            config=args.config,
+            teacher=type(adapter.teacher.model).__name__,
+            checkpoint=adapter.teacher.checkpoint,
+            adapter=type(adapter).__name__,
+            rows_of=args.rows_of,
+            images=loop.images,
+            **analysis.as_dict(),
+        ),
+    )
+    print(analysis.verdict())
+    print(f'wrote {", ".join(map(str, written))}; log in {runner.log_dir}')
+
+
+def default_work_dir(args: argparse.Namespace) -> Path:
+    """``work_dirs/analyze_teacher/CONFIG``, and within it a folder for each teacher or pair."""
+    names = [Path(name).stem for name in (args.config, args.teacher or args.pair) if name]
+    return Path('work_dirs/analyze_teacher', *names)
+
+
+if __name__ == '__main__':
+    run_tool(main, get_parser())
