@@ -18,7 +18,13 @@ class CfgOptions(argparse.Action):
         from mmengine.config import DictAction
 
         action = DictAction(self.option_strings, self.dest, nargs=self.nargs)
-        action(parser, namespace, values, option_string)
+        try:
+            action(parser, namespace, values, option_string)
+        except RecursionError as error:  # how it meets a bracket that is no list's
+            raise ValueError(
+                f'{" ".join(values)}: brackets may only hold lists; a setting within a dict is '
+                'reached by dots, as in method.0.processors.0.sort_columns=classes'
+            ) from error
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:

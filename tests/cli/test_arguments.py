@@ -20,6 +20,10 @@ from command_lines import REPO
             'train.py: error: --cfg-options takes key=value, lists as',
         ),
         (
+            'train.py x.py --cfg-options a=[dict(b=1,c=2)]',
+            'within a dict is reached by dots, as in method.0.processors.0.sort_columns=classes',
+        ),
+        (
             'test.py x.py x.pth --cfg-options a=[1,(2]',
             'error: --cfg-options takes key=value, lists',
         ),

@@ -13,7 +13,10 @@ TOY = REPO / 'configs/toy/student.py'
 R101 = 'mmdet::faster_rcnn/faster-rcnn_r101_fpn_2x_coco.py'
 R50 = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_2x_coco.py'
 SORTKD = [
-    dict(processors=['SortLogits'], loss=dict(type='KDLoss', temperature=1.0, loss_weight=1.0))
+    dict(
+        processors=[dict(type='SortLogits')],
+        loss=dict(type='KDLoss', temperature=1.0, loss_weight=1.0),
+    )
 ]
 AUDIT = dict(type='sortkd_det.TeacherAuditHook')
 
@@ -208,3 +211,10 @@ def test_methods_know_nothing_of_detection(name):
     cfg = Config.fromfile(REPO / f'configs/_base_/methods/{name}.py')
     assert cfg.custom_imports.imports == ['sortkd_det.hooks']
     assert taught(method=name).custom_hooks[0].method == cfg.method
+
+
+def test_the_columns_that_are_sorted_are_a_setting_of_the_flags():
+    flags = dict(teacher=R101, teacher_checkpoint='x.pth', method='sortkd')
+    options = {'method.0.processors.0.sort_columns': 'classes'}
+    (method,) = [hook['method'] for hook in hooks_of(TOY, **flags, cfg_options=options)][:1]
+    assert method[0]['processors'] == [dict(type='SortLogits', sort_columns='classes')]

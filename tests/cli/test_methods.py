@@ -3,7 +3,10 @@
 from sortkd_det.cli.methods import MethodFile, known_methods, read_method
 
 SORTKD = [
-    dict(processors=['SortLogits'], loss=dict(type='KDLoss', temperature=1.0, loss_weight=1.0))
+    dict(
+        processors=[dict(type='SortLogits')],
+        loss=dict(type='KDLoss', temperature=1.0, loss_weight=1.0),
+    )
 ]
 
 

@@ -26,7 +26,7 @@ IMAGENET = {
     'ResNet50-MobileNetV1': (2.0, 0.5, 'resnet50-0676ba61.pth'),
     'ResNet50-MobileNetV2': (2.0, 1.0, 'resnet50-0676ba61.pth'),
 }
-SORT = ['SortLogits']
+SORT = [dict(type='SortLogits')]
 STANDARDIZE = ['StandardizeLogits']
 
 

@@ -1,3 +1,3 @@
 # Decoupled distillation from the sorted teacher (arXiv 2508.16544).
 _base_ = './dkd.py'
-method = [dict(processors=['SortLogits'], **_base_.method[0])]
+method = [dict(processors=[dict(type='SortLogits')], **_base_.method[0])]
