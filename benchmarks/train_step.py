@@ -50,6 +50,8 @@ DISTILLED, PLAIN = 'distilled', 'plain'
 _OUR_HOOKS = (DistillHook, TeacherAuditHook)
 REPO = Path(__file__).parents[1]
 _R18 = dict(backbone=dict(depth=18), neck=dict(in_channels=[64, 128, 256, 512]))
+_R18_WITHOUT_C2 = dict(backbone=dict(depth=18), neck=dict(in_channels=[128, 256, 512]))
+_DINO = 'dino/dino-4scale_r50_8xb2-12e_coco'
 # Student and teacher, configs of MMDetection, and what differs in the student's model.
 FAMILIES = {
     'retinanet': ('retinanet/retinanet_r18_fpn_1x_coco', 'retinanet/retinanet_r50_fpn_1x_coco', {}),
@@ -61,6 +63,13 @@ FAMILIES = {
         'cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco',
         _R18,
     ),
+    'deformable-detr': (
+        'deformable_detr/deformable-detr_r50_16xb2-50e_coco',
+        'deformable_detr/deformable-detr_r50_16xb2-50e_coco',
+        _R18_WITHOUT_C2,
+    ),
+    'dino': (_DINO, _DINO, _R18_WITHOUT_C2),
+    'dino-faster': ('faster_rcnn/faster-rcnn_r50_fpn_1x_coco', _DINO, _R18),
 }
 _WARM_UP_ROUNDS = 3
 _MAX_TERM_SHARE = 0.01  # of a distilled step, sorting and loss, forward and backward
@@ -102,9 +111,9 @@ def _synchronise() -> None:
 def write_family(args: argparse.Namespace, folder: Path) -> str:
     """SortKD of a family of detectors, as a config file in ``folder``; returns its path."""
     student, teacher, model = FAMILIES[args.family]
-    adapter = dict(type='DenseHeadAdapter', negatives=args.negatives)
-    if args.family == 'cascade':
-        adapter = dict(type='RoIHeadAdapter')
+    adapter = None  # that which is found
+    if args.negatives != 'none':
+        adapter = dict(type='DenseHeadAdapter', negatives=args.negatives)
     bases = [f'mmdet::{student}.py', str(REPO / 'configs/_base_/methods/sortkd.py')]
     hook = dict(
         type='sortkd_det.DistillHook',
@@ -131,7 +140,7 @@ def read_config(args: argparse.Namespace, folder: Path) -> Config:
     heads = cfg.model.get('roi_head', cfg.model)
     if 'bbox_head' not in heads or 'mask_head' in heads:
         raise ValueError(
-            'expected a Faster or Cascade R-CNN or a detector with a dense head, got '
+            'expected a Faster or Cascade R-CNN or a detector with a dense head or queries, got '
             f'{cfg.model.type} in {args.config}'
         )
     hook.check_teacher = None
@@ -302,11 +311,16 @@ def stages_of(modules: torch.nn.Module) -> list[torch.nn.Module]:
     return list(modules) if isinstance(modules, torch.nn.ModuleList) else [modules]
 
 
-def run_teacher(hook: DistillHook, images: Tensor, rois: list[Tensor]) -> None:
-    """What a teacher cannot do without: backbone, neck, (RoI extractor and) box head."""
+def run_teacher(
+    hook: DistillHook, images: Tensor, rois: list[Tensor], data_samples: list | None
+) -> None:
+    """What a teacher cannot do without: backbone, neck, (RoI extractor or transformer and) head."""
     model = hook.adapter.teacher.model
     with torch.no_grad(), hook.adapter.teacher.precision(images.device):
         features = model.extract_feat(images)
+        if hasattr(model, 'forward_transformer'):
+            model.bbox_head(**model.forward_transformer(features, data_samples))
+            return
         if not rois:
             model.bbox_head(features)
             return
@@ -335,7 +349,7 @@ def time_round(distilled: Run, plain: Run, index: int) -> Round:
         # The conversion of the images counts as distillation's own cost: not timed here.
         images = hook.adapter.teacher.convert_inputs(seen.inputs, plain.model, seen.data_samples)
         with torch.autocast(images.device.type, enabled=uses_amp(plain)):
-            return step, spent_in(lambda: run_teacher(hook, images, seen.rois))
+            return step, spent_in(lambda: run_teacher(hook, images, seen.rois, seen.data_samples))
 
     if index % 2:
         (step, teacher), joined = with_teacher(), distilled.step(index)
