@@ -507,15 +507,26 @@ def promised() -> list[str]:
 # -- command line ------------------------------------------------------------
 
 
-def tell(kinds: Mapping[str, str], run: Callable[[str], Outcome]) -> dict[str, Outcome]:
-    """Run each config in turn, saying what came of it."""
+def tell(
+    kinds: Mapping[str, str], run: Callable[[str], Outcome], kept: Path | None
+) -> dict[str, Outcome]:
+    """Run each config in turn, saying what came of it; what ``kept`` has is not run again."""
+    known = json.loads(kept.read_text()) if kept and kept.exists() else {}
     outcomes = {}
     for index, (heads, name) in enumerate(kinds.items(), 1):
         start = time.perf_counter()
-        outcomes[heads] = run(name)
+        outcomes[heads] = Outcome(**known[name]) if name in known else run(name)
         spent = time.perf_counter() - start
         print(f'{index}/{len(kinds)} {name}: {outcomes[heads].line()} ({spent:.0f} s)', flush=True)
+        if kept:
+            known[name] = asdict(outcomes[heads])
+            kept.write_text(json.dumps(known, indent=1))
     return outcomes
+
+
+def kept_in(args: argparse.Namespace, name: str) -> Path | None:
+    """Where outcomes are kept, for a count that was interrupted to go on."""
+    return args.keep / f'{name}.json' if args.keep else None
 
 
 def count(outcomes: Mapping[str, Outcome]) -> str:
@@ -570,6 +581,9 @@ def get_parser() -> argparse.ArgumentParser:
         action='store_true',
         help='train what docs/detectors.md lists by tools/train.py, too',
     )
+    parser.add_argument(
+        '--keep', type=Path, help='folder for what came of each run: an interrupted count goes on'
+    )
     parser.add_argument('--out', help='write a Markdown record, e.g. benchmarks/results/heads.md')
     return parser
 
@@ -582,10 +596,12 @@ def main() -> None:
     logging.disable(logging.WARNING)
     register_mmdet()
     args.data_root = os.path.abspath(args.data_root)
+    if args.keep:
+        args.keep.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     kinds, unread = survey(args.only)
     print(f'{len(kinds)} kinds of heads ({time.perf_counter() - start:.0f} s)', flush=True)
-    outcomes = tell(kinds, lambda name: distil_in_own_process(name, args))
+    outcomes = tell(kinds, lambda name: distil_in_own_process(name, args), kept_in(args, 'heads'))
     tables = [heads_table(kinds, outcomes)]
     notes = [
         f'{count(outcomes)} kinds of heads run: an iteration of SortKD on {_BATCH_SIZE} images of '
@@ -597,7 +613,7 @@ def main() -> None:
     report(args.out, tables, notes)
     if args.by_flags:
         families = {name: name for name in promised() if args.only in name}
-        trained = tell(families, lambda name: train_by_flags(name, args))
+        trained = tell(families, lambda name: train_by_flags(name, args), kept_in(args, 'flags'))
         rows = [[name, _join(each.losses), each.result] for name, each in trained.items()]
         title = f'By the flags of tools/train.py: {count(trained)} configs'
         tables.append(Table(title, ['config', 'distillation loss', 'result'], rows))
