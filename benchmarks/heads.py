@@ -3,8 +3,8 @@
 Configs are grouped by their detector and the classes of its heads, and the plainest of each group
 is trained for an iteration on images of COCO, taught by SortKD from a second network of the same
 config; both have random weights and their full size. Each run has a process of its own, so that a
-crash does not end the count. With --by-flags families of docs/detectors.md are trained by
-tools/train.py and its flags too, for two iterations of their own pipeline with smaller images.
+crash does not end the count. With --by-flags each config in the table of docs/detectors.md is also
+trained by tools/train.py and its flags, for two iterations of its own pipeline on smaller images.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import json
 import logging
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -52,22 +53,7 @@ _THIN_CHANNELS = 32
 _SIZES = ('scale', 'scales', 'img_scale', 'crop_size', 'size', 'border')  # of transforms
 _SHRINK = 4  # what --by-flags divides them by
 _PYTHONPATH = [path for path in [os.environ.get('PYTHONPATH')] if path]
-#: Trained by tools/train.py with --by-flags: a config of each family of docs/detectors.md.
-BY_FLAGS = (
-    'faster_rcnn/faster-rcnn_r50_fpn_1x_coco',
-    'mask_rcnn/mask-rcnn_r50_fpn_1x_coco',
-    'cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco',
-    'retinanet/retinanet_r50_fpn_1x_coco',
-    'fcos/fcos_r50-caffe_fpn_gn-head_1x_coco',
-    'atss/atss_r50_fpn_1x_coco',
-    'gfl/gfl_r50_fpn_1x_coco',
-    'rtmdet/rtmdet_tiny_8xb32-300e_coco',
-    'yolox/yolox_tiny_8xb8-300e_coco',
-    'detr/detr_r50_8xb2-150e_coco',
-    'deformable_detr/deformable-detr_r50_16xb2-50e_coco',
-    'dino/dino-4scale_r50_8xb2-12e_coco',
-    'sparse_rcnn/sparse-rcnn_r50_fpn_1x_coco',
-)
+_PAGE = REPO / 'docs/detectors.md'
 
 
 @dataclass(frozen=True)
@@ -512,18 +498,35 @@ def _of_code(code: int, output: str) -> Outcome:
     return Outcome(FAILS, f'exit code {code}: {last}')
 
 
+def promised() -> list[str]:
+    """The configs in the table of docs/detectors.md, each once."""
+    rows = re.findall(r'^\|[^|]+\| `(\w+/[^`]+)` \|', _PAGE.read_text(), re.MULTILINE)
+    return list(dict.fromkeys(rows))
+
+
 # -- command line ------------------------------------------------------------
 
 
-def tell(kinds: Mapping[str, str], run: Callable[[str], Outcome]) -> dict[str, Outcome]:
-    """Run each config in turn, saying what came of it."""
+def tell(
+    kinds: Mapping[str, str], run: Callable[[str], Outcome], kept: Path | None
+) -> dict[str, Outcome]:
+    """Run each config in turn, saying what came of it; what ``kept`` has is not run again."""
+    known = json.loads(kept.read_text()) if kept and kept.exists() else {}
     outcomes = {}
     for index, (heads, name) in enumerate(kinds.items(), 1):
         start = time.perf_counter()
-        outcomes[heads] = run(name)
+        outcomes[heads] = Outcome(**known[name]) if name in known else run(name)
         spent = time.perf_counter() - start
         print(f'{index}/{len(kinds)} {name}: {outcomes[heads].line()} ({spent:.0f} s)', flush=True)
+        if kept:
+            known[name] = asdict(outcomes[heads])
+            kept.write_text(json.dumps(known, indent=1))
     return outcomes
+
+
+def kept_in(args: argparse.Namespace, name: str) -> Path | None:
+    """Where outcomes are kept, for a count that was interrupted to go on."""
+    return args.keep / f'{name}.json' if args.keep else None
 
 
 def count(outcomes: Mapping[str, Outcome]) -> str:
@@ -574,7 +577,12 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--limit', type=int, default=600, help='seconds that a run may take (600)')
     parser.add_argument(
-        '--by-flags', action='store_true', help='train families by the flags of tools/train.py, too'
+        '--by-flags',
+        action='store_true',
+        help='train what docs/detectors.md lists by tools/train.py, too',
+    )
+    parser.add_argument(
+        '--keep', type=Path, help='folder for what came of each run: an interrupted count goes on'
     )
     parser.add_argument('--out', help='write a Markdown record, e.g. benchmarks/results/heads.md')
     return parser
@@ -588,10 +596,12 @@ def main() -> None:
     logging.disable(logging.WARNING)
     register_mmdet()
     args.data_root = os.path.abspath(args.data_root)
+    if args.keep:
+        args.keep.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     kinds, unread = survey(args.only)
     print(f'{len(kinds)} kinds of heads ({time.perf_counter() - start:.0f} s)', flush=True)
-    outcomes = tell(kinds, lambda name: distil_in_own_process(name, args))
+    outcomes = tell(kinds, lambda name: distil_in_own_process(name, args), kept_in(args, 'heads'))
     tables = [heads_table(kinds, outcomes)]
     notes = [
         f'{count(outcomes)} kinds of heads run: an iteration of SortKD on {_BATCH_SIZE} images of '
@@ -602,10 +612,10 @@ def main() -> None:
     ]
     report(args.out, tables, notes)
     if args.by_flags:
-        families = {name: name for name in BY_FLAGS if args.only in name}
-        trained = tell(families, lambda name: train_by_flags(name, args))
+        families = {name: name for name in promised() if args.only in name}
+        trained = tell(families, lambda name: train_by_flags(name, args), kept_in(args, 'flags'))
         rows = [[name, _join(each.losses), each.result] for name, each in trained.items()]
-        title = f'By the flags of tools/train.py: {count(trained)} families'
+        title = f'By the flags of tools/train.py: {count(trained)} configs'
         tables.append(Table(title, ['config', 'distillation loss', 'result'], rows))
         notes += reasons(trained, families)
         report(args.out, tables, notes)
