@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 
 class CfgOptions(argparse.Action):
@@ -66,6 +67,20 @@ def add_distillation_arguments(parser: argparse.ArgumentParser) -> None:
         help='sortkd, kd, … (configs/_base_/methods/), or a file of your own with method = […]; '
         '--cfg-options method.0.loss.temperature=2 sets what is in it, and student_weight=…, '
         'teacher.…=…, check_teacher=…, audit.interval=… what is beside it',
+    )
+
+
+def add_report_arguments(parser: argparse._ActionsContainer) -> None:
+    """Add what tools take that write a page for the browser."""
+    parser.add_argument(
+        '--report',
+        type=Path,
+        metavar='FILE.html',
+        help='write a page for the browser to this file; where there is a work dir it is by '
+        'default report.html there',
+    )
+    parser.add_argument(
+        '--report-images', type=int, default=24, help='pictures in the page at most (24)'
     )
 
 

@@ -50,21 +50,30 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table whose rows can be sorted by any column; the first one names the rows."""
+    """A table; its first column names the rows.
+
+    Attributes:
+        title: of it.
+        columns: their headings.
+        rows: a cell for each column.
+        is_sortable: by any column; else the order of the rows says something.
+    """
 
     kind: ClassVar[str] = 'table'
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
+    is_sortable: bool = True
 
     @classmethod
-    def of(cls, table: RichTable) -> 'Table':
+    def of(cls, table: RichTable, is_sortable: bool = True) -> 'Table':
         """The same that a terminal shows."""
         rows = zip(*(column.cells for column in table.columns), strict=True)
         return cls(
             str(table.title),
             [str(column.header) for column in table.columns],
-            [[_as_cell(str(text).strip()) for text in row] for row in rows],
+            [[_as_cell(str(text)) for text in row] for row in rows],
+            is_sortable,
         )
 
     @cached_property
@@ -91,6 +100,7 @@ class Curve:
         low: lower edges of the band.
         high: upper edges.
         note: what the points are, such as ``'mean of 3 seeds'``.
+        look: number of its colour and dashes.
     """
 
     name: str
@@ -99,6 +109,7 @@ class Curve:
     low: Sequence[float]
     high: Sequence[float]
     note: str = ''
+    look: int = 0
 
 
 @dataclass(frozen=True)
@@ -117,18 +128,30 @@ class Chart:
     curves: Sequence[Curve]
 
     @cached_property
+    def steps(self) -> tuple[float, float]:
+        """The first and the last that are drawn."""
+        steps = [x for curve in self.curves for x in curve.x]
+        first, last = min(steps), max(steps)
+        return (first, last) if first < last else (0.0, last or 1.0)
+
+    @cached_property
     def x_ticks(self) -> list[float]:
-        """From the first step to the last."""
-        return _ticks([x for curve in self.curves for x in curve.x], integer=True)
+        """Round steps between them."""
+        first, last = self.steps
+        ticks = MaxNLocator(nbins=6, integer=True).tick_values(first, last)
+        return [tick for tick in ticks if first <= tick <= last]
 
     @cached_property
     def y_ticks(self) -> list[float]:
         """Round values around all bands."""
-        return _ticks([y for curve in self.curves for y in (*curve.low, *curve.high)])
+        values = [y for curve in self.curves for y in (*curve.low, *curve.high)]
+        low, high = min(values), max(values)
+        room = 0.0 if low < high else abs(low) / 20 or 1.0
+        return MaxNLocator(nbins=5).tick_values(low - room, high + room).tolist()
 
     def x_of(self, step: float) -> float:
         """Where a step is drawn."""
-        first, last = self.x_ticks[0], self.x_ticks[-1]
+        first, last = self.steps
         return round(self.left + (step - first) / (last - first) * (self.right - self.left), 1)
 
     def y_of(self, value: float) -> float:
@@ -283,7 +306,7 @@ def write_page(page: Page, path: Path) -> Path:
         script=script,
         hashes=dict(style=_hash(style), script=_hash(script)),
         version=__version__,
-        numbers=itertools.count(),
+        number=itertools.count(1).__next__,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as partial:
@@ -315,14 +338,4 @@ def _as_cell(text: str) -> Cell:
     try:
         return Cell(text, float(text))
     except ValueError:
-        return Cell(text, None if text == '–' else text)
-
-
-def _ticks(values: Sequence[float], integer: bool = False) -> list[float]:
-    """Some round numbers around all values; two at least."""
-    low, high = min(values), max(values)
-    if low == high:
-        room = 1.0 if integer else abs(low) / 20 or 1.0
-        low, high = low - room, high + room
-    ticks = MaxNLocator(nbins=5, integer=integer, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
-    return [round(float(tick), 10) for tick in ticks]
+        return Cell(text, None if text == '–' else text.strip())

@@ -67,7 +67,7 @@ function drawBoxes(svg, boxes, kind) {
   const byClass = Map.groupBy(boxes, (box) => box[4]);
   for (const [k, own] of byClass) {
     const outline = own.map(([x, y, w, h]) => `M${x} ${y}h${w}v${h}h${-w}z`).join('');
-    for (const name of kind === 'missed' ? [kind] : ['under', kind]) {
+    for (const name of [`under ${kind}`, kind]) {
       const path = document.createElementNS(SVG, 'path');
       path.setAttribute('d', outline);
       path.setAttribute('class', name);
@@ -78,7 +78,7 @@ function drawBoxes(svg, boxes, kind) {
 }
 
 function writeNames(svg, boxes, classes, isTruth) {
-  const size = svg.viewBox.baseVal.width / 55;
+  const size = 12 * svg.viewBox.baseVal.width / svg.clientWidth;
   for (const [x, y, , , k, score] of boxes) {
     const text = document.createElementNS(SVG, 'text');
     text.setAttribute('x', x);

@@ -1,0 +1,307 @@
+"""A comparison of methods as a page: the table, classes, learning curves, detections."""
+
+import json
+import statistics
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ..comparison import Row
+from ..curves import LOSSES
+from ..finished import Scored, most_of
+from ..paired import Difference, mean_and_deviation
+from ..scalars import RunScalars, read_scalars
+from .page import (
+    Cell,
+    Chart,
+    Curve,
+    Gallery,
+    Page,
+    Picture,
+    Section,
+    Table,
+    jpeg_uri,
+)
+
+_LEAST_SCORE = 0.05  # of detections that the page holds
+_MOST_DETECTIONS = 100  # of an image, as COCO counts
+_SIDE = 640  # pixels of a picture at most
+_MOST_POINTS = 100  # of a curve
+_HOW_TO_READ = (
+    'Scores are the mean ± standard deviation (seeds), differences are paired by seed with their '
+    '95% intervals, all in points of 100. Over seeds: would other initial weights and orders of '
+    'the data show it too? Over images: would other images show it too, for these very models? A '
+    'difference is within noise where 0 lies in its interval; needed is how many seeds or images, '
+    'in all, would show a true difference of 0.5 in 4 of 5 studies.'
+)
+
+
+def comparison_page(
+    metric: str,
+    rows: Sequence[Row],
+    runs: Sequence[Scored],
+    scored_on: str,
+    num_images: int = 24,
+    images: Path | None = None,
+    annotations: Path | None = None,
+) -> Page:
+    """Make a page of what :func:`compare` returned.
+
+    Args:
+        metric: that was compared.
+        rows: of all methods.
+        runs: that they are of.
+        scored_on: what the runs were scored on, in words.
+        num_images: of the gallery, at most.
+        images: folder of the images, in place of that of the runs' config.
+        annotations: what detections are evaluated on; None: as the runs say.
+
+    Raises:
+        FileNotFoundError, ValueError: annotations or detections cannot be read.
+    """
+    seeds = sorted({run.seed for run in runs})
+    sections = [Section('Methods', _HOW_TO_READ, [_methods(rows)])]
+    if any(row.classes for row in rows):
+        sections.append(_classes(rows))
+    sections += [
+        _curves(metric, runs),
+        _gallery(runs, num_images, images, annotations),
+    ]
+    return Page(
+        f'{metric} of the {scored_on}, method by method',
+        [verdict for row in rows for verdict in row.verdicts()],
+        sections,
+        {'runs': len(runs), 'seeds': ', '.join(map(str, seeds))},
+    )
+
+
+# -- tables ------------------------------------------------------------------
+
+
+def _methods(rows: Sequence[Row]) -> Table:
+    has_groups = any(row.group for row in rows)
+    units = [unit for unit in ('seed', 'image') if any(getattr(r, f'over_{unit}s') for r in rows)]
+    columns = ['method', *['variant'] * has_groups, 'score']
+    for unit in units:
+        columns += [f'difference over {unit}s', f'{unit}s needed']
+    cells = []
+    for row in rows:
+        compared = f'compared with {row.baseline}' if row.baseline else ''
+        line = [Cell(row.method, row.method, note=compared)]
+        line += [*[Cell(row.group, row.group)] * has_groups, _score(row)]
+        for unit in units:
+            difference = getattr(row, f'over_{unit}s')
+            line += [_difference(difference), _needed(difference)]
+        cells.append(line)
+    return Table('Methods', columns, cells)
+
+
+def _classes(rows: Sequence[Row]) -> Section:
+    """A table for each group: a class a row, scores of all methods, then their differences."""
+    tables = []
+    for group, members in groupby(rows, key=lambda row: row.group):
+        members = [row for row in members if row.classes]
+        compared = [row for row in members if row.baseline]
+        names = dict.fromkeys(name for row in members for name in row.classes)
+        columns = ['class', *(f'{row.method} − {row.baseline}' for row in compared)]
+        columns += [row.method for row in members]
+        lines = [
+            [
+                Cell(name, name),
+                *(_best(row.classes.get(name)) for row in compared),
+                *(_score(row.classes.get(name)) for row in members),
+            ]
+            for name in names
+        ]
+        tables.append(Table(f'AP by class{group and f", {group}"}', columns, lines))
+    text = (
+        'Differences with their intervals, over images where there are any, else over seeds. '
+        'Of twenty classes one interval leaves out 0 by chance alone.'
+    )
+    return Section('Classes', text, tables)
+
+
+def _score(row: Row | None) -> Cell:
+    if row is None or not row.scores:
+        return Cell('–')
+    values = list(row.scores.values())
+    return Cell(mean_and_deviation(values), statistics.fmean(values))
+
+
+def _best(row: Row | None) -> Cell:
+    return Cell('–') if row is None else _difference(row.over_images or row.over_seeds)
+
+
+def _difference(difference: Difference | None) -> Cell:
+    if difference is None:
+        return Cell('–')
+    if difference.low is None or difference.high is None:
+        return Cell(f'{difference}', difference.mean, note=f'one {difference.unit}')
+    is_noise = difference.is_noise
+    return Cell(
+        f'{difference}',
+        difference.mean,
+        (difference.low, difference.high),
+        difference.mean,
+        'within noise' if is_noise else 'beyond noise',
+        '' if is_noise else 'up' if difference.mean > 0 else 'down',
+    )
+
+
+def _needed(difference: Difference | None) -> Cell:
+    if difference is None or difference.needed is None:
+        return Cell('–')
+    return Cell(f'{difference.needed:,}', difference.needed)
+
+
+# -- learning curves ---------------------------------------------------------
+
+
+def _curves(metric: str, runs: Sequence[Scored]) -> Section:
+    title = 'Learning curves'
+    if not any(run.work_dir for run in runs):
+        return Section(title, 'They are drawn from the logs of work dirs, and there are none.')
+    names = {metric: f'{metric}, points of 100', **{name: name for name in LOSSES}}
+    logs = [(run, read_scalars(run.work_dir)) for run in runs if run.work_dir]
+    charts = []
+    for group, members in groupby(logs, key=lambda each: each[0].group):
+        members = list(members)
+        for name, short in names.items():
+            scale = 100 / most_of(metric) if name == metric else 1
+            curves = [
+                curve
+                for look, method in enumerate(dict.fromkeys(run.method for run, _ in members))
+                if (curve := _curve(method, look, _logged(members, method), name, scale))
+            ]
+            if curves:
+                title_of = short if name == metric else LOSSES[name].replace('\n', ' ')
+                step = 'step of validation' if name == metric else 'iteration'
+                prefix = f'{group}: ' if group else ''
+                charts.append(Chart(f'{prefix}{title_of}', step, curves))
+    text = 'Lines are means over seeds, bands reach from the lowest seed to the highest.'
+    return Section(title, text if charts else 'The runs logged none.', charts, is_grid=True)
+
+
+def _logged(members: Sequence[tuple[Scored, RunScalars]], method: str) -> list[RunScalars]:
+    return [scalars for run, scalars in members if run.method == method]
+
+
+def _curve(
+    method: str, look: int, logs: Sequence[RunScalars], name: str, scale: float
+) -> Curve | None:
+    """The mean of the seeds that logged it, at the steps that all of them logged."""
+    series = [dict(zip(*log.series(name), strict=True)) for log in logs]
+    series = [each for each in series if each]
+    if not series:
+        return None
+    steps = sorted(set.intersection(*map(set, series)))
+    if not steps:
+        return None
+    values = scale * np.array([[each[step] for step in steps] for each in series], dtype=float)
+    steps = np.array(steps, dtype=float)
+    if len(steps) > _MOST_POINTS:  # means of as many stretches
+        parts = np.array_split(np.arange(len(steps)), _MOST_POINTS)
+        steps = np.array([steps[part[-1]] for part in parts])
+        values = np.stack([values[:, part].mean(1) for part in parts], axis=1)
+    known = np.isfinite(values).all(0)
+    if not known.any():
+        return None
+    steps, values = steps[known], values[:, known]
+    lines = steps, values.mean(0), values.min(0), values.max(0)
+    note = f'mean of {len(series)} seeds' if len(series) > 1 else 'one seed'
+    return Curve(method, *(line.tolist() for line in lines), note, look)
+
+
+# -- gallery -----------------------------------------------------------------
+
+
+def _gallery(
+    runs: Sequence[Scored], number: int, images: Path | None, annotations: Path | None
+) -> Section:
+    """The truth, and what the first run of each method says of some of the images."""
+    title = 'Detections'
+    shown: dict[str, Scored] = {}
+    for run in sorted(runs, key=lambda run: run.seed):
+        shown.setdefault('/'.join(filter(None, (run.group, run.method))), run)
+    order = dict.fromkeys('/'.join(filter(None, (run.group, run.method))) for run in runs)
+    shown = {name: shown[name] for name in order if shown[name].detections}
+    if not shown or not number:
+        return Section(
+            title, 'They are those of tests that wrote them (.bbox.json), and there are none.'
+        )
+    paths = {run.annotations for run in shown.values()} if annotations is None else {annotations}
+    path = paths.pop()
+    if path is None or paths:
+        return Section(
+            title, 'The methods were tested on different annotations: there are none to compare.'
+        )
+    truth = json.loads(path.read_text())
+    places = {each['id']: place for place, each in enumerate(truth['categories'])}
+    ids = [each['id'] for each in truth['images']]
+    chosen = [truth['images'][place] for place in _spread(len(ids), number)]
+    sources: list[dict[Any, list]] = [_boxes(truth['annotations'], chosen, places, True)]
+    sources += [
+        _boxes(json.loads(run.detections.read_text()), chosen, places, False)
+        for run in shown.values()
+    ]
+    folder = images or next((run.images for run in shown.values() if run.images), None)
+    pictures = [
+        _picture(image, folder, [source.get(image['id'], []) for source in sources])
+        for image in chosen
+    ]
+    lost = '' if all(each.uri for each in pictures) else (
+        ' Of some the file was not found: their boxes stand on a plain ground; name the folder '
+        'with --image-root.'
+    )  # fmt: skip
+    seeds = sorted({run.seed for run in shown.values()})
+    text = (
+        f'{len(chosen)} of {len(ids):,} images, evenly spread over the annotations, with '
+        f'detections of seed {", ".join(map(str, seeds))} that score {_LEAST_SCORE} or more, '
+        f'{_MOST_DETECTIONS} of an image at most.{lost}'
+    )
+    names = [each['name'] for each in truth['categories']]
+    sources_shown = ['ground truth', *shown]
+    return Section(title, text, [Gallery(sources_shown, names, pictures, _LEAST_SCORE)])
+
+
+def _spread(number: int, asked: int) -> list[int]:
+    """As many places as are asked for, evenly spread."""
+    return np.linspace(0, number - 1, min(asked, number)).round().astype(int).tolist()
+
+
+def _boxes(
+    entries: Sequence[dict], images: Sequence[dict], places: dict, is_truth: bool
+) -> dict[Any, list]:
+    """By the image's id what the script draws; of detections those with the best scores."""
+    found: dict[Any, list] = {image['id']: [] for image in images}
+    for entry in entries:
+        own = found.get(entry['image_id'])
+        score = float(not entry.get('iscrowd')) if is_truth else entry['score']
+        if own is not None and (is_truth or score >= _LEAST_SCORE):
+            corners = [round(float(value), 1) for value in entry['bbox']]
+            own.append([*corners, places[entry['category_id']], round(score, 3)])
+    if not is_truth:
+        for key, boxes in found.items():
+            found[key] = sorted(boxes, key=lambda box: -box[5])[:_MOST_DETECTIONS]
+    return found
+
+
+def _picture(image: dict, folder: Path | None, boxes: list[list]) -> Picture:
+    """An image file as it is shown; one that is not there has no picture."""
+    name = image.get('file_name', str(image['id']))
+    picture = None
+    if folder is not None and (folder / name).is_file():
+        picture = cv2.imread(str(folder / name))
+    if picture is None:
+        ends = [box[i] + box[i + 2] for source in boxes for box in source for i in (0, 1)]
+        side = max([1.0, *ends])
+        size = image.get('width', side), image.get('height', side)
+        return Picture(Path(name).name, size, '', boxes)
+    height, width = picture.shape[:2]
+    scale = min(1.0, _SIDE / max(height, width))
+    small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return Picture(Path(name).name, (width, height), jpeg_uri(small), boxes)
