@@ -1,13 +1,9 @@
 """A comparison of methods as a page: the table, classes, learning curves, detections."""
 
-import json
 import statistics
 from collections.abc import Sequence
-from itertools import groupby
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 
 from ..comparison import Row
@@ -15,21 +11,9 @@ from ..curves import LOSSES
 from ..finished import Scored, most_of
 from ..paired import Difference, mean_and_deviation
 from ..scalars import RunScalars, read_scalars
-from .page import (
-    Cell,
-    Chart,
-    Curve,
-    Gallery,
-    Page,
-    Picture,
-    Section,
-    Table,
-    jpeg_uri,
-)
+from .gallery import LEAST_SCORE, MOST_DETECTIONS, make_gallery
+from .page import Cell, Chart, Curve, Page, Section, Table
 
-_LEAST_SCORE = 0.05  # of detections that the page holds
-_MOST_DETECTIONS = 100  # of an image, as COCO counts
-_SIDE = 640  # pixels of a picture at most
 _MOST_POINTS = 100  # of a curve
 _HOW_TO_READ = (
     'Scores are the mean ± standard deviation (seeds), differences are paired by seed with their '
@@ -61,7 +45,7 @@ def comparison_page(
         annotations: what detections are evaluated on; None: as the runs say.
 
     Raises:
-        FileNotFoundError, ValueError: annotations or detections cannot be read.
+        ValueError: annotations or detections cannot be read.
     """
     seeds = sorted({run.seed for run in runs})
     sections = [Section('Methods', _HOW_TO_READ, [_methods(rows)])]
@@ -103,8 +87,8 @@ def _methods(rows: Sequence[Row]) -> Table:
 def _classes(rows: Sequence[Row]) -> Section:
     """A table for each group: a class a row, scores of all methods, then their differences."""
     tables = []
-    for group, members in groupby(rows, key=lambda row: row.group):
-        members = [row for row in members if row.classes]
+    for group in dict.fromkeys(row.group for row in rows if row.classes):
+        members = [row for row in rows if row.classes and row.group == group]
         compared = [row for row in members if row.baseline]
         names = dict.fromkeys(name for row in members for name in row.classes)
         columns = ['class', *(f'{row.method} − {row.baseline}' for row in compared)]
@@ -168,8 +152,8 @@ def _curves(metric: str, runs: Sequence[Scored]) -> Section:
     names = {metric: f'{metric}, points of 100', **{name: name for name in LOSSES}}
     logs = [(run, read_scalars(run.work_dir)) for run in runs if run.work_dir]
     charts = []
-    for group, members in groupby(logs, key=lambda each: each[0].group):
-        members = list(members)
+    for group in dict.fromkeys(run.group for run, _ in logs):
+        members = [each for each in logs if each[0].group == group]
         for name, short in names.items():
             scale = 100 / most_of(metric) if name == metric else 1
             curves = [
@@ -216,92 +200,37 @@ def _curve(
     return Curve(method, *(line.tolist() for line in lines), note, look)
 
 
-# -- gallery -----------------------------------------------------------------
+# -- gallery ---------------------------------------------------------
 
 
 def _gallery(
     runs: Sequence[Scored], number: int, images: Path | None, annotations: Path | None
 ) -> Section:
     """The truth, and what the first run of each method says of some of the images."""
-    title = 'Detections'
     shown: dict[str, Scored] = {}
-    for run in sorted(runs, key=lambda run: run.seed):
-        shown.setdefault('/'.join(filter(None, (run.group, run.method))), run)
-    order = dict.fromkeys('/'.join(filter(None, (run.group, run.method))) for run in runs)
-    shown = {name: shown[name] for name in order if shown[name].detections}
+    for run in runs:
+        name = '/'.join(filter(None, (run.group, run.method)))
+        if run.detections and (name not in shown or run.seed < shown[name].seed):
+            shown[name] = run
+    title = 'Detections'
     if not shown or not number:
-        return Section(
-            title, 'They are those of tests that wrote them (.bbox.json), and there are none.'
-        )
-    paths = {run.annotations for run in shown.values()} if annotations is None else {annotations}
-    path = paths.pop()
-    if path is None or paths:
-        return Section(
-            title, 'The methods were tested on different annotations: there are none to compare.'
-        )
-    truth = json.loads(path.read_text())
-    places = {each['id']: place for place, each in enumerate(truth['categories'])}
-    ids = [each['id'] for each in truth['images']]
-    chosen = [truth['images'][place] for place in _spread(len(ids), number)]
-    sources: list[dict[Any, list]] = [_boxes(truth['annotations'], chosen, places, True)]
-    sources += [
-        _boxes(json.loads(run.detections.read_text()), chosen, places, False)
-        for run in shown.values()
-    ]
-    folder = images or next((run.images for run in shown.values() if run.images), None)
-    pictures = [
-        _picture(image, folder, [source.get(image['id'], []) for source in sources])
-        for image in chosen
-    ]
-    lost = '' if all(each.uri for each in pictures) else (
-        ' Of some the file was not found: their boxes stand on a plain ground; name the folder '
-        'with --image-root.'
-    )  # fmt: skip
+        text = 'They are those of tests that wrote them (.bbox.json), and there are none.'
+        return Section(title, text)
+    truths = {run.annotations for run in shown.values()} if annotations is None else {annotations}
+    truth = truths.pop()
+    if truths or truth is None or not truth.is_file():
+        text = 'What they are evaluated on is not there, or not one file; --annotations names it.'
+        return Section(title, text)
+    folders = [run.images for run in shown.values() if run.images]
+    folder = images or next(iter(folders), None)
+    files = {name: run.detections for name, run in shown.items()}
+    gallery, total = make_gallery(truth, files, folder, number)
     seeds = sorted({run.seed for run in shown.values()})
     text = (
-        f'{len(chosen)} of {len(ids):,} images, evenly spread over the annotations, with '
-        f'detections of seed {", ".join(map(str, seeds))} that score {_LEAST_SCORE} or more, '
-        f'{_MOST_DETECTIONS} of an image at most.{lost}'
+        f'{len(gallery.pictures):,} of {total:,} images, evenly spread over the annotations, and '
+        f'what the runs of seed {", ".join(map(str, seeds))} detect in them: what scores '
+        f'{LEAST_SCORE} or more, of an image {MOST_DETECTIONS} boxes at most.'
     )
-    names = [each['name'] for each in truth['categories']]
-    sources_shown = ['ground truth', *shown]
-    return Section(title, text, [Gallery(sources_shown, names, pictures, _LEAST_SCORE)])
-
-
-def _spread(number: int, asked: int) -> list[int]:
-    """As many places as are asked for, evenly spread."""
-    return np.linspace(0, number - 1, min(asked, number)).round().astype(int).tolist()
-
-
-def _boxes(
-    entries: Sequence[dict], images: Sequence[dict], places: dict, is_truth: bool
-) -> dict[Any, list]:
-    """By the image's id what the script draws; of detections those with the best scores."""
-    found: dict[Any, list] = {image['id']: [] for image in images}
-    for entry in entries:
-        own = found.get(entry['image_id'])
-        score = float(not entry.get('iscrowd')) if is_truth else entry['score']
-        if own is not None and (is_truth or score >= _LEAST_SCORE):
-            corners = [round(float(value), 1) for value in entry['bbox']]
-            own.append([*corners, places[entry['category_id']], round(score, 3)])
-    if not is_truth:
-        for key, boxes in found.items():
-            found[key] = sorted(boxes, key=lambda box: -box[5])[:_MOST_DETECTIONS]
-    return found
-
-
-def _picture(image: dict, folder: Path | None, boxes: list[list]) -> Picture:
-    """An image file as it is shown; one that is not there has no picture."""
-    name = image.get('file_name', str(image['id']))
-    picture = None
-    if folder is not None and (folder / name).is_file():
-        picture = cv2.imread(str(folder / name))
-    if picture is None:
-        ends = [box[i] + box[i + 2] for source in boxes for box in source for i in (0, 1)]
-        side = max([1.0, *ends])
-        size = image.get('width', side), image.get('height', side)
-        return Picture(Path(name).name, size, '', boxes)
-    height, width = picture.shape[:2]
-    scale = min(1.0, _SIDE / max(height, width))
-    small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return Picture(Path(name).name, (width, height), jpeg_uri(small), boxes)
+    if not all(picture.uri for picture in gallery.pictures):
+        text += ' Where a file was not found the ground is plain; --image-root names the folder.'
+    return Section(title, text, [gallery])
