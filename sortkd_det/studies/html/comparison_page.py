@@ -81,7 +81,7 @@ def _methods(rows: Sequence[Row]) -> Table:
             difference = getattr(row, f'over_{unit}s')
             line += [_difference(difference), _needed(difference)]
         cells.append(line)
-    return Table('Methods', columns, cells)
+    return Table('Scores and paired differences', columns, cells)
 
 
 def _classes(rows: Sequence[Row]) -> Section:
