@@ -1,0 +1,85 @@
+"""A page of a test as large as COCO's: 5,000 images, 80 classes, 100 detections an image."""
+
+import json
+import time
+
+import cv2
+import numpy as np
+import pytest
+from selenium.webdriver.common.by import By
+
+NUM_IMAGES, NUM_CLASSES, NUM_OBJECTS, NUM_DETECTIONS = 5000, 80, 7, 100
+MEGABYTE = 2**20
+
+
+def drawn(rng, number):
+    """So many boxes of each image, as COCO's files have them."""
+    corners = rng.uniform((0, 0, 8, 8), (480, 320, 160, 160), (NUM_IMAGES, number, 4)).round(2)
+    classes = rng.integers(1, NUM_CLASSES + 1, (NUM_IMAGES, number))
+    return [
+        dict(image_id=image, category_id=int(k), bbox=box.tolist())
+        for image in range(NUM_IMAGES)
+        for box, k in zip(corners[image], classes[image], strict=True)
+    ]
+
+
+@pytest.fixture(scope='module')
+def large(tmp_path_factory):
+    """A folder with annotations, the images that are shown, and two files of detections."""
+    folder = tmp_path_factory.mktemp('large')
+    rng = np.random.default_rng(0)
+    truths = drawn(rng, NUM_OBJECTS)
+    for number, truth in enumerate(truths, 1):
+        truth.update(id=number, area=truth['bbox'][2] * truth['bbox'][3], iscrowd=0)
+    images = [
+        dict(id=i, file_name=f'{i}.jpg', width=640, height=480) for i in range(NUM_IMAGES)
+    ]  # fmt: skip
+    categories = [dict(id=k, name=f'class {k}') for k in range(1, NUM_CLASSES + 1)]
+    content = dict(images=images, annotations=truths, categories=categories)
+    (folder / 'annotations.json').write_text(json.dumps(content))
+    for name in ('student', 'kd'):
+        found = drawn(rng, NUM_DETECTIONS - NUM_OBJECTS)
+        found += [dict(t, bbox=[v + rng.normal() for v in t['bbox']]) for t in truths]
+        scores = rng.random(len(found)).round(4).tolist()
+        keys = ('image_id', 'category_id', 'bbox')
+        found = [
+            {**{key: each[key] for key in keys}, 'score': score}
+            for each, score in zip(found, scores, strict=True)
+        ]
+        (folder / f'{name}.bbox.json').write_text(json.dumps(found))
+    noise = rng.integers(0, 255, (48, 64, 3), dtype=np.uint8)
+    picture = cv2.resize(noise, (640, 480), interpolation=cv2.INTER_CUBIC)
+    for image in images:
+        cv2.imwrite(str(folder / image['file_name']), picture)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('number', [24, 200])
+def test_it_is_small_and_opens_at_once(large, run_python, show, number, tmp_path):
+    report = tmp_path / 'report.html'
+    start = time.perf_counter()
+    run_python(
+        'tools/compare.py', f'student={large}/student.bbox.json', f'kd={large}/kd.bbox.json',
+        '--annotations', large / 'annotations.json', '--image-root', large, '--draws', 20,
+        '--report', report, '--report-images', number, timeout=1200,
+    )  # fmt: skip
+    written = time.perf_counter() - start
+    size = report.stat().st_size
+    start = time.perf_counter()
+    page = show(report)
+    opened = time.perf_counter() - start
+    print(f'{number} images: {size / MEGABYTE:.1f} MB, written in {written:.0f} s, {opened:.2f} s')
+    assert f'{number} of 5,000 images' in page.find_element(By.TAG_NAME, 'main').text
+    assert len(page.find_elements(By.CSS_SELECTOR, '.cards .card')) == number
+    assert size < 30 * MEGABYTE
+    assert opened < 3
+    page.find_elements(By.CSS_SELECTOR, 'fieldset label')[2].click()
+    start = time.perf_counter()
+    page.execute_script(
+        'const slider = document.querySelector("[name=score]"); slider.value = 0.05;'
+        'slider.dispatchEvent(new Event("input", { bubbles: true }))'
+    )
+    print(f'a move of the slider: {1000 * (time.perf_counter() - start):.0f} ms')
+    assert time.perf_counter() - start < 1
+    assert page.get_log('browser') == []
