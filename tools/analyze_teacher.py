@@ -7,6 +7,7 @@ from sortkd_det.cli.arguments import (
     add_common_arguments,
     add_report_arguments,
     add_teacher_arguments,
+    report_path,
 )
 from sortkd_det.cli.errors import run_tool
 
@@ -53,6 +54,7 @@ def main(args: argparse.Namespace) -> None:
 
     folder = Path(args.work_dir or default_work_dir(args))
     args.work_dir = str(folder)
+    report = report_path(args.report, folder)
     # What distils is what is looked at; a config that distils already has its own teacher.
     args.method = 'sortkd' if args.teacher or args.pair else None
     cfg = load_config(args)
@@ -91,7 +93,7 @@ def main(args: argparse.Namespace) -> None:
         'images': loop.images,
     }
     page = teacher_page(analysis, loop.examples.found, facts)
-    written.append(write_page(page, args.report or folder / 'report.html'))
+    written.append(write_page(page, report))
     print(analysis.verdict())
     print(f'wrote {", ".join(map(str, written))}; log in {runner.log_dir}')
 

@@ -4,7 +4,11 @@ import argparse
 import re
 from pathlib import Path
 
-from sortkd_det.cli.arguments import add_matrix_arguments, add_report_arguments
+from sortkd_det.cli.arguments import (
+    add_matrix_arguments,
+    add_report_arguments,
+    report_path,
+)
 from sortkd_det.cli.errors import run_tool
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -60,10 +64,9 @@ def main(args: argparse.Namespace) -> None:
     check_whole('--report-images', args.report_images, minimum=0)
     if bool(args.runs) == bool(args.student):
         raise ValueError('give either finished runs as NAME=PATH, or --student CONFIG to run some')
-    report = args.report
+    report = report_path(args.report, work_dir_of(args) if args.student else None)
     if args.student:
         runs, scored_on = run_matrix(args), 'test'
-        report = report or work_dir_of(args) / 'report.html'
         if args.dry_run or not runs:
             return
     else:

@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from sortkd_det.files import make_folder
+
 
 class CfgOptions(argparse.Action):
     """MMEngine's ``DictAction``, which brings torch along: imported when there are options."""
@@ -82,6 +84,20 @@ def add_report_arguments(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         '--report-images', type=int, default=24, help='pictures in the page at most (24)'
     )
+
+
+def report_path(given: Path | None, work_dir: Path | None) -> Path | None:
+    """Where the page is written: as ``--report`` says, else in the work dir; None: nowhere.
+
+    Raises:
+        OSError: it cannot be written there, known before the work is done.
+    """
+    if given is None:
+        return work_dir and work_dir / 'report.html'
+    make_folder(given.parent, '--report')
+    if given.is_dir():
+        raise IsADirectoryError(f'--report: {given} is a folder; name a file, such as report.html')
+    return given
 
 
 def add_matrix_arguments(parser: argparse._ActionsContainer) -> None:

@@ -222,9 +222,9 @@ class Matrix:
             if detections.is_file():
                 if task.group not in places:
                     config = self.config_of(task)
-                    found = dict(annotations=annotations_of(config), images=images_of(config))
+                    named = dict(annotations=annotations_of(config), images=images_of(config))
                     places[task.group] = {
-                        name: path and self.repository / path for name, path in found.items()
+                        name: path and self.repository / path for name, path in named.items()
                     }
                 run = replace(run, detections=detections, **places[task.group])
             found.append(run)

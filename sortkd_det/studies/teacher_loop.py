@@ -1,7 +1,7 @@
 """A run that learns nothing: batches pass student and teacher as in training, and are counted."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -234,7 +234,7 @@ def _pictures(raw: Any, data: Mapping[str, Any]) -> list[NDArray[np.uint8]]:
     for index, image in enumerate(raw):
         picture = np.ascontiguousarray(image.cpu().numpy().clip(0, 255).transpose(1, 2, 0))
         picture = picture.astype(np.uint8)
-        if samples is None:  # our classifiers' images are RGB
+        if not isinstance(samples, Sequence):  # our classifiers' images are RGB
             picture = np.ascontiguousarray(picture[..., ::-1])
         else:  # which may be resized with their batch
             height, width = samples[index].img_shape[:2]

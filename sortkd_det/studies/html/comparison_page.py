@@ -149,36 +149,40 @@ def _curves(metric: str, runs: Sequence[Scored]) -> Section:
     title = 'Learning curves'
     if not any(run.work_dir for run in runs):
         return Section(title, 'They are drawn from the logs of work dirs, and there are none.')
-    names = {metric: f'{metric}, points of 100', **{name: name for name in LOSSES}}
     logs = [(run, read_scalars(run.work_dir)) for run in runs if run.work_dir]
+    # By what was logged: what it is, what it is over, and by what it is multiplied.
+    shown = {metric: (f'{metric}, points of 100', 'step of validation', 100 / most_of(metric))}
+    shown |= {name: (told.replace('\n', ' '), 'iteration', 1.0) for name, told in LOSSES.items()}
     charts = []
     for group in dict.fromkeys(run.group for run, _ in logs):
-        members = [each for each in logs if each[0].group == group]
-        for name, short in names.items():
-            scale = 100 / most_of(metric) if name == metric else 1
+        methods: dict[str, list[RunScalars]] = {}
+        for run, scalars in logs:
+            if run.group == group:
+                methods.setdefault(run.method, []).append(scalars)
+        for name, (told, step, scale) in shown.items():
             curves = [
                 curve
-                for look, method in enumerate(dict.fromkeys(run.method for run, _ in members))
-                if (curve := _curve(method, look, _logged(members, method), name, scale))
+                for look, (method, own) in enumerate(methods.items())
+                if (curve := _curve(method, look, own, name, scale))
             ]
             if curves:
-                title_of = short if name == metric else LOSSES[name].replace('\n', ' ')
-                step = 'step of validation' if name == metric else 'iteration'
-                prefix = f'{group}: ' if group else ''
-                charts.append(Chart(f'{prefix}{title_of}', step, curves))
-    text = 'Lines are means over seeds, bands reach from the lowest seed to the highest.'
+                charts.append(Chart(f'{group}: {told}' if group else told, step, curves))
+    text = (
+        'On validation images, and on batches of the training. Lines are means over seeds, bands '
+        'reach from the lowest seed to the highest.'
+    )
     return Section(title, text if charts else 'The runs logged none.', charts, is_grid=True)
-
-
-def _logged(members: Sequence[tuple[Scored, RunScalars]], method: str) -> list[RunScalars]:
-    return [scalars for run, scalars in members if run.method == method]
 
 
 def _curve(
     method: str, look: int, logs: Sequence[RunScalars], name: str, scale: float
 ) -> Curve | None:
     """The mean of the seeds that logged it, at the steps that all of them logged."""
-    series = [dict(zip(*log.series(name), strict=True)) for log in logs]
+    # MMDetection logs -1 where there was nothing to measure.
+    series = [
+        {step: value for step, value in zip(*log.series(name), strict=True) if value != -1}
+        for log in logs
+    ]
     series = [each for each in series if each]
     if not series:
         return None

@@ -12,6 +12,7 @@ from ..teacher_report import class_table, confusion_table, group_table
 from .page import Bars, Matrix, Page, Section, Table, jpeg_uri
 
 _MOST_CLASSES = 20  # of a matrix
+_MOST_SIDE_BY_SIDE = 8  # classes of matrices that stand beside each other
 _MOST_COLUMNS = 5  # of an example, beside the label
 _MATRICES = {
     '': 'as the teacher says it',
@@ -74,7 +75,8 @@ def _confusion(analysis: TeacherAnalysis) -> Section:
         )
         for name, matrix in counts.items()
     ]
-    return Section('Confusion before and after sorting', text, matrices, is_grid=True)
+    is_grid = len(shown) <= _MOST_SIDE_BY_SIDE
+    return Section('Confusion before and after sorting', text, matrices, is_grid)
 
 
 def _changes(analysis: TeacherAnalysis) -> list[str]:
