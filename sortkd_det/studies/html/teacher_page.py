@@ -17,7 +17,7 @@ _MOST_COLUMNS = 5  # of an example, beside the label
 _MATRICES = {
     '': 'as the teacher says it',
     'sort': 'all columns sorted',
-    'sort of classes': 'classes sorted, background as it is',
+    'sort of classes': 'classes sorted',
 }
 _STATES = {'': 'teacher', 'sort': 'sorted', 'sort of classes': 'classes sorted'}
 
@@ -67,6 +67,8 @@ def _confusion(analysis: TeacherAnalysis) -> Section:
         'Labels are rows, and in a row stands what has the largest logit, in % of all rows of '
         f'that label.{left_out}'
     )
+    if 'sort of classes' in counts:
+        text += ' Where classes are sorted, background keeps its logit.'
     matrices = [
         Matrix(
             _MATRICES[name],

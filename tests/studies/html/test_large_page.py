@@ -81,9 +81,8 @@ def test_it_is_small_and_opens_at_once(large, show, number, tmp_path):
         'slider.dispatchEvent(new Event("input", { bubbles: true }))'
     )
     moved = time.perf_counter() - start
-    print(
-        f'{number} images: {size / MEGABYTE:.1f} MB, opens in {opened:.2f} s, moves in {moved:.2f}'
-    )
+    told = f'{size / MEGABYTE:.1f} MB, opens in {opened:.2f} s, switches in {moved:.2f} s'
+    print(f'{number} images: {told}')
     assert f'{number} of 5,000 images' in browser.find_element(By.TAG_NAME, 'main').text
     assert len(browser.find_elements(By.CSS_SELECTOR, '.cards .card')) == number
     assert len(browser.find_elements(By.CSS_SELECTOR, 'tbody tr')) == 2 + NUM_CLASSES
