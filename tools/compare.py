@@ -14,9 +14,17 @@ from sortkd_det.cli.errors import run_tool
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+_EXAMPLE = """example:
+  python tools/compare.py student=work_dirs/student_{seed} kd=work_dirs/kd_{seed} \\
+      sortkd=work_dirs/sortkd_{seed} --baseline student sortkd=kd --report work_dirs/report.html
+"""
+
+
 def get_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=_EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
         'runs', nargs='*', metavar='NAME=PATH',
         help='finished runs, or files of detections (.bbox.json): kd=work_dirs/kd_{seed}, where '

@@ -236,9 +236,8 @@ class Gallery:
     @property
     def boxes(self) -> dict[str, Any]:
         """What the script draws."""
-        return dict(
-            classes=list(self.classes), pictures=[each.boxes for each in self.pictures]
-        )  # fmt: skip
+        boxes = [picture.boxes for picture in self.pictures]
+        return dict(classes=list(self.classes), pictures=boxes)
 
 
 @dataclass(frozen=True)
@@ -297,9 +296,8 @@ def write_page(page: Page, path: Path) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style, script = (
-        environment.get_template(name).render() for name in ('page.css', 'page.js')
-    )  # fmt: skip
+    style = environment.get_template('page.css').render()
+    script = environment.get_template('page.js').render()
     text = environment.get_template('page.html').render(
         page=page,
         style=style,

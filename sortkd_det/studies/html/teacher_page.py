@@ -59,14 +59,12 @@ def _confusion(analysis: TeacherAnalysis) -> Section:
     counts |= {name: every.changes[name].confusion for name in _changes(analysis)}
     names = analysis.names
     shown = _most_confused(every.confusion)
-    left_out = '' if len(shown) == len(names) else (
-        f' {len(shown)} of {len(names)} columns, those with the most confusions; what is said of '
-        'the others is not shown.'
-    )  # fmt: skip
     text = (
         'Labels are rows, and in a row stands what has the largest logit, in % of all rows of '
-        f'that label.{left_out}'
+        'that label.'
     )
+    if len(shown) < len(names):
+        text += f' Of {len(names)} columns the {len(shown)} with the most confusions are shown.'
     if 'sort of classes' in counts:
         text += ' Where classes are sorted, background keeps its logit.'
     matrices = [
