@@ -72,7 +72,9 @@ def main(args: argparse.Namespace) -> None:
     check_whole('--report-images', args.report_images, minimum=0)
     if bool(args.runs) == bool(args.student):
         raise ValueError('give either finished runs as NAME=PATH, or --student CONFIG to run some')
-    report = report_path(args.report, work_dir_of(args) if args.student else None)
+    report = None
+    if not args.dry_run:
+        report = report_path(args.report, work_dir_of(args) if args.student else None)
     if args.student:
         runs, scored_on = run_matrix(args), 'test'
         if args.dry_run or not runs:
