@@ -27,6 +27,7 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     packages=find_packages(include=['sortkd_det', 'sortkd_det.*']),
+    package_data={'sortkd_det.studies.html': ['templates/*']},
     python_requires='>=3.11,<3.13',  # mmcv 2.1's setup fails on 3.13
     install_requires=[
         'torch>=2.11',  # the oldest that is tried; weights-only loading with an allow-list
@@ -42,10 +43,15 @@ setup(
         # MMDetection for detectors, their data sets and the COCO metric.
         'detection': ['mmcv>=2.0.0,<2.2.0', 'mmdet>=3.3.0,<3.4'],
         # pytest runs the tests, pytest-xdist on all cores, hypothesis draws the property tests'
-        # inputs, ruff lints and formats, tensorboard backs the documented log backend.
-        'dev': ['pytest', 'pytest-xdist', 'hypothesis', 'ruff', 'pre-commit', 'tensorboard'],
-        # rich shows progress and tables, matplotlib draws figures, scipy knows Student's t.
-        'demo': ['rich', 'matplotlib', 'scipy'],
+        # inputs, ruff lints and formats, tensorboard backs the documented log backend, selenium
+        # opens reports in Chromium.
+        'dev': [
+            *('pytest', 'pytest-xdist', 'hypothesis', 'ruff', 'pre-commit', 'tensorboard'),
+            'selenium',
+        ],
+        # rich shows progress and tables, matplotlib draws figures, scipy knows Student's t, Jinja2
+        # fills the page of a report and escapes what users name.
+        'demo': ['rich', 'matplotlib', 'scipy', 'Jinja2'],
         # numba compiles sort and soft ranks on CPUs; without it they run in plain torch.
         'fast': ['numba'],
         # torchsort is what benchmarks/soft_rank.py measures against.

@@ -26,6 +26,7 @@ TOGETHER = {
     'tests/distributed/test_evaluation.py': 'tests/distributed',
     'tests/distributed/test_stopping.py': 'tests/distributed',
     'tests/e2e/test_tools.py': 'tests/e2e/test_tools.py',
+    'tests/studies/html/test_browser.py': 'tests/studies/html/test_browser.py',
 }
 
 

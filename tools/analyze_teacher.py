@@ -3,7 +3,12 @@
 import argparse
 from pathlib import Path
 
-from sortkd_det.cli.arguments import add_common_arguments, add_teacher_arguments
+from sortkd_det.cli.arguments import (
+    add_common_arguments,
+    add_report_arguments,
+    add_teacher_arguments,
+    report_path,
+)
 from sortkd_det.cli.errors import run_tool
 
 _EXAMPLE = """example:
@@ -29,6 +34,7 @@ def get_parser() -> argparse.ArgumentParser:
         help="whose proposals and assigned rows are read: the teacher's own, or those of the "
         "config's model, with --cfg-options load_from=PATH for weights (teacher)",
     )
+    add_report_arguments(parser)
     return parser
 
 
@@ -40,15 +46,19 @@ def main(args: argparse.Namespace) -> None:
     from sortkd_det.cli.launcher import is_main_process
     from sortkd_det.cli.runner import build_runner, prepare
     from sortkd_det.files import write_json
+    from sortkd_det.studies.html import write_page
+    from sortkd_det.studies.html.page import shown_path
+    from sortkd_det.studies.html.teacher_page import teacher_page
     from sortkd_det.studies.teacher_loop import make_analysis
     from sortkd_det.studies.teacher_report import class_table, confusion_table, draw, group_table
 
     folder = Path(args.work_dir or default_work_dir(args))
     args.work_dir = str(folder)
+    report = report_path(args.report, folder)
     # What distils is what is looked at; a config that distils already has its own teacher.
     args.method = 'sortkd' if args.teacher or args.pair else None
     cfg = load_config(args)
-    make_analysis(cfg, args.images, args.rows_of)
+    make_analysis(cfg, args.images, args.rows_of, args.report_images)
     prepare(cfg, ('train_dataloader',))
     runner = build_runner(cfg)
     runner.train()
@@ -74,6 +84,16 @@ def main(args: argparse.Namespace) -> None:
             **analysis.as_dict(),
         ),
     )
+    checkpoint = adapter.teacher.checkpoint
+    facts = {
+        'config': shown_path(args.config),
+        'teacher': type(adapter.teacher.model).__name__,
+        'checkpoint': shown_path(checkpoint) if checkpoint else 'none',
+        'rows of': args.rows_of,
+        'images': loop.images,
+    }
+    page = teacher_page(analysis, loop.examples.found, facts)
+    written.append(write_page(page, report))
     print(analysis.verdict())
     print(f'wrote {", ".join(map(str, written))}; log in {runner.log_dir}')
 

@@ -4,15 +4,27 @@ import argparse
 import re
 from pathlib import Path
 
-from sortkd_det.cli.arguments import add_matrix_arguments
+from sortkd_det.cli.arguments import (
+    add_matrix_arguments,
+    add_report_arguments,
+    report_path,
+)
 from sortkd_det.cli.errors import run_tool
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+_EXAMPLE = """example:
+  python tools/compare.py student=work_dirs/student_{seed} kd=work_dirs/kd_{seed} \\
+      sortkd=work_dirs/sortkd_{seed} --baseline student sortkd=kd --report work_dirs/report.html
+"""
+
+
 def get_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=_EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
         'runs', nargs='*', metavar='NAME=PATH',
         help='finished runs, or files of detections (.bbox.json): kd=work_dirs/kd_{seed}, where '
@@ -31,6 +43,10 @@ def get_parser() -> argparse.ArgumentParser:
         '--draws', type=int, default=1000, help='of images, for the interval over them; 0: none'
     )
     parser.add_argument('--out', type=Path, help='write all numbers to this file (.json)')
+    add_report_arguments(parser)
+    parser.add_argument(
+        '--image-root', type=Path, help="folder of the report's images, in place of the config's"
+    )
     matrix = parser.add_argument_group('to run a matrix, in place of finished runs')
     matrix.add_argument('--student', help="config of the student, or MMDetection's own: mmdet::…")
     matrix.add_argument('--teacher', help="the teacher's config, as for tools/train.py")
@@ -53,8 +69,12 @@ def main(args: argparse.Namespace) -> None:
     from sortkd_det.studies.finished import DETECTIONS, read_finished
 
     check_whole('--draws', args.draws, minimum=0)
+    check_whole('--report-images', args.report_images, minimum=0)
     if bool(args.runs) == bool(args.student):
         raise ValueError('give either finished runs as NAME=PATH, or --student CONFIG to run some')
+    report = None
+    if not args.dry_run:
+        report = report_path(args.report, work_dir_of(args) if args.student else None)
     if args.student:
         runs, scored_on = run_matrix(args), 'test'
         if args.dry_run or not runs:
@@ -76,6 +96,20 @@ def main(args: argparse.Namespace) -> None:
     if args.out:
         save(args.out, metric, rows, dict(scored_on=scored_on, draws=args.draws))
         print(f'wrote {args.out}')
+    if report:
+        from sortkd_det.studies.html import write_page
+        from sortkd_det.studies.html.comparison_page import comparison_page
+
+        page = comparison_page(
+            metric, rows, runs, scored_on, args.report_images, args.image_root, args.annotations
+        )
+        print(f'wrote {write_page(page, report)}')
+
+
+def work_dir_of(args: argparse.Namespace) -> Path:
+    """The folder of a matrix."""
+    default = REPOSITORY / 'work_dirs/compare' / Path(args.student).stem
+    return Path(args.work_dir or default).resolve()
 
 
 def run_matrix(args: argparse.Namespace) -> list:
@@ -93,8 +127,7 @@ def run_matrix(args: argparse.Namespace) -> list:
         raise ValueError('--variant must differ in their names')
     if any(not re.fullmatch(r'[\w.-]+', name) for name in variants):
         raise ValueError('--variant NAME key=value: a name has letters, digits, "_", "." and "-"')
-    name = Path(args.student).stem
-    work_dir = Path(args.work_dir or REPOSITORY / 'work_dirs/compare' / name).resolve()
+    work_dir = work_dir_of(args)
     is_file = '::' not in args.student
     matrix = Matrix(
         Path(args.student).resolve() if is_file else args.student,

@@ -76,8 +76,8 @@ class ClassifierAdapter(Adapter):
         """The logits of both, of each view.
 
         Args:
-            inputs: unused; :meth:`prepare` has seen it.
-            data_samples: likewise.
+            inputs: what :meth:`prepare` was given.
+            data_samples: unused.
 
         Returns:
             N rows; the second view, if there is one, in ``second``.
@@ -92,6 +92,7 @@ class ClassifierAdapter(Adapter):
                 'call for each'
             )
         second = None
+        views = inputs if isinstance(inputs, list | tuple) else [inputs]
         taught = self.teacher.finish(self._teacher_logits)
         seen = zip(reversed(taught), reversed(self._seen), strict=True)
         for teacher_logits, (logits, labels) in seen:
@@ -102,6 +103,16 @@ class ClassifierAdapter(Adapter):
                 weight=logits.new_ones(len(logits), dtype=torch.float32),
                 activation=self.activation,
                 background=None,
+                find_places=lambda: _whole_images(views[0]),
                 second=second,
             )
         return second
+
+
+def _whole_images(images: Tensor) -> Tensor:
+    """(N, 5) of (N, 3, H, W): index and corners of each."""
+    height, width = images.shape[-2:]
+    places = torch.zeros(len(images), 5, device=images.device)
+    places[:, 0] = torch.arange(len(images))
+    places[:, 3:] = places.new_tensor([width, height])
+    return places

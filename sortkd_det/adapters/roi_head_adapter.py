@@ -143,6 +143,7 @@ class RoIHeadAdapter(DetectorAdapter):
             background=self.num_classes,
             sources=logits if len(calls) > 1 else (),
             find_ground_truth=lambda: _are_ground_truth(_joined(rois), data_samples),
+            find_places=lambda: _joined(rois),
         )
 
     def _teacher_logits(self, rois: Sequence[Tensor], num_images: int) -> list[Tensor]:

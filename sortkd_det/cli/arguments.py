@@ -2,6 +2,9 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
+
+from sortkd_det.files import make_folder
 
 
 class CfgOptions(argparse.Action):
@@ -73,6 +76,34 @@ def add_distillation_arguments(parser: argparse.ArgumentParser) -> None:
         '--cfg-options method.0.loss.temperature=2 sets what is in it, and student_weight=…, '
         'teacher.…=…, check_teacher=…, audit.interval=… what is beside it',
     )
+
+
+def add_report_arguments(parser: argparse._ActionsContainer) -> None:
+    """Add what tools take that write a page for the browser."""
+    parser.add_argument(
+        '--report',
+        type=Path,
+        metavar='FILE.html',
+        help='write a page for the browser to this file; where there is a work dir it is by '
+        'default report.html there',
+    )
+    parser.add_argument(
+        '--report-images', type=int, default=24, help='pictures in the page at most (24)'
+    )
+
+
+def report_path(given: Path | None, work_dir: Path | None) -> Path | None:
+    """Where the page is written: as ``--report`` says, else in the work dir; None: nowhere.
+
+    Raises:
+        OSError: it cannot be written there, known before the work is done.
+    """
+    if given is None:
+        return work_dir and work_dir / 'report.html'
+    make_folder(given.parent, '--report')
+    if given.is_dir():
+        raise IsADirectoryError(f'--report: {given} is a folder; name a file, such as report.html')
+    return given
 
 
 def add_matrix_arguments(parser: argparse._ActionsContainer) -> None:

@@ -43,6 +43,8 @@ class LogitBatch:
         find_ground_truth: yields (N,) bool, True where a sample is not predicted
             but a ground-truth box that the sampler added; None where that
             cannot happen.
+        find_places: yields (N, 5), where each sample is: the index of its image in the batch, and
+            x1, y1, x2, y2 in pixels of the student's input; None where rows are no places.
         second: the same samples in a second, strongly augmented view; None where
             the data gives one view.
         find_boxes: yields what both heads say of where the boxes of the positives end, where
@@ -66,6 +68,7 @@ class LogitBatch:
     divisor: str | float = 'rows'
     sources: Sequence[Tensor] = ()
     find_ground_truth: Callable[[], Tensor] | None = None
+    find_places: Callable[[], Tensor] | None = None
     second: 'LogitBatch | None' = None
     find_boxes: 'Callable[[], LogitBatch] | None' = None
 

@@ -12,7 +12,8 @@ from .scalars import RunScalars
 #: Okabe and Ito's colours, told apart by colour-blind eyes too; grey for the first run.
 COLOURS = ('#7f7f7f', '#0072b2', '#e69f00', '#d55e00', '#009e73', '#cc79a7')
 _MARKERS = 'sovD^P'
-_LOSSES = {
+#: Of a training: name → what it is.
+LOSSES = {
     'loss_cls': "the head's own classification loss",
     'loss_distill': 'distillation loss (of unlike targets:\ncompare shapes, not heights)',
 }
@@ -30,7 +31,7 @@ def draw_learning_curves(
         metric: the validation metric, in [0, 1]; drawn as AP in [0, 100].
     """
     figure = Figure(figsize=(15, 5), dpi=120, layout='constrained')
-    accuracy, *losses = figure.subplots(1, 1 + len(_LOSSES))
+    accuracy, *losses = figure.subplots(1, 1 + len(LOSSES))
     styles = {
         title: dict(color=COLOURS[index % len(COLOURS)], label=title)
         for index, title in enumerate(runs)
@@ -42,7 +43,7 @@ def draw_learning_curves(
             epochs, [100 * v for v in values], marker=marker, markersize=5, **styles[title]
         )
     _finish(accuracy, 'validation AP', 'epoch', 'COCO AP (IoU .50:.95), 0 … 100')
-    for axes, (name, caption) in zip(losses, _LOSSES.items(), strict=True):
+    for axes, (name, caption) in zip(losses, LOSSES.items(), strict=True):
         for title, scalars in runs.items():
             iterations, values = scalars.series(name)
             if iterations:

@@ -32,6 +32,8 @@ class Scored:
         group: runs are compared within it: a pair, or a variant; ``''``: there is but one.
         detections: of its test, in COCO's format.
         annotations: what they are evaluated on, if it is known.
+        images: folder of what they are of, likewise.
+        work_dir: of its training, which holds its scalars; None: it is not known.
     """
 
     method: str
@@ -40,6 +42,8 @@ class Scored:
     group: str = ''
     detections: Path | None = None
     annotations: Path | None = None
+    images: Path | None = None
+    work_dir: Path | None = None
 
     @property
     def name(self) -> str:
@@ -108,6 +112,8 @@ class _Run:
             metrics,
             detections=detections if has_detections else None,
             annotations=annotations_of(self.config),
+            images=images_of(self.config),
+            work_dir=self.path,
         )
 
     def _validated(self) -> dict[str, float]:
@@ -197,6 +203,13 @@ def annotations_of(config: Config) -> Path | None:
     return Path(named) if named else None
 
 
+def images_of(config: Config) -> Path | None:
+    """The folder of the images of a config's test, where it names one as MMDetection does."""
+    dataset = (config.get('test_dataloader') or {}).get('dataset') or {}
+    prefix = (dataset.get('data_prefix') or {}).get('img')
+    return None if prefix is None else Path(dataset.get('data_root') or '') / prefix
+
+
 #: The metric that runs are compared by, the first that they have.
 MAIN_METRICS = ('accuracy/top1', 'coco/bbox_mAP', 'pascal_voc/mAP')
 _IN_PERCENT = ('accuracy/',)
@@ -217,6 +230,11 @@ def main_metric(metrics: Mapping[str, float]) -> str:
     )
 
 
+def most_of(metric: str) -> int:
+    """The most that a metric can be, as it is logged: 1 or 100."""
+    return 100 if metric.startswith(_IN_PERCENT) else 1
+
+
 def in_points(run: Scored, metric: str) -> float:
     """A metric of a run in points of 100.
 
@@ -230,7 +248,7 @@ def in_points(run: Scored, metric: str) -> float:
         raise ValueError(
             f'{run.name} has no {metric}; it has {", ".join(sorted(run.metrics)) or "no metrics"}'
         )
-    most = 100 if metric.startswith(_IN_PERCENT) else 1
+    most = most_of(metric)
     value = float(run.metrics[metric])
     if not (math.isfinite(value) and 0 <= value <= most):
         raise ValueError(f'{run.name}: {metric} must be from 0 to {most}, got {value}')

@@ -30,7 +30,14 @@ from sortkd_det.cli.distillation import SETTINGS
 from sortkd_det.files import write_json
 from sortkd_det.functional import check_whole
 
-from .finished import DETECTIONS, Scored, annotations_of, main_metric, tested_metrics
+from .finished import (
+    DETECTIONS,
+    Scored,
+    annotations_of,
+    images_of,
+    main_metric,
+    tested_metrics,
+)
 
 _RESULT = 'result.json'
 STUDENT = 'student'  # alone
@@ -204,18 +211,22 @@ class Matrix:
     def scored(self, tasks: Iterable[Task]) -> list[Scored]:
         """What is there of the tasks, to be compared; in the order of the tasks."""
         found: list[Scored] = []
-        annotations: dict[str, Path | None] = {}  # of each group
+        places: dict[str, dict[str, Path | None]] = {}  # of each group
         for task in tasks:
             result = self.result(task)
             if result is None:
                 continue
-            run = Scored(task.title, task.seed, result['metrics'], task.group)
-            detections = self.work_dir / task.name / DETECTIONS
+            folder = self.work_dir / task.name
+            run = Scored(task.title, task.seed, result['metrics'], task.group, work_dir=folder)
+            detections = folder / DETECTIONS
             if detections.is_file():
-                if task.group not in annotations:
-                    path = annotations_of(self.config_of(task))
-                    annotations[task.group] = path and self.repository / path
-                run = replace(run, detections=detections, annotations=annotations[task.group])
+                if task.group not in places:
+                    config = self.config_of(task)
+                    named = dict(annotations=annotations_of(config), images=images_of(config))
+                    places[task.group] = {
+                        name: path and self.repository / path for name, path in named.items()
+                    }
+                run = replace(run, detections=detections, **places[task.group])
             found.append(run)
         return found
 

@@ -1,7 +1,7 @@
 """What a teacher says of rows whose labels are known, and what sorting would make of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,11 +27,12 @@ CHANGES = {
 LITTLE = 0.01
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Change:
     """What a processor does to a group of rows.
 
     Attributes:
+        confusion: (K, K): labels, and what the changed logits say.
         rows: how many there are.
         changed: how many it changes.
         moved: probability that goes to another column, summed over rows: half the sum of the
@@ -39,6 +40,7 @@ class Change:
         from_background: how much of it the column of background loses.
     """
 
+    confusion: NDArray
     rows: int
     changed: int
     moved: float
@@ -172,7 +174,7 @@ class TeacherAnalysis:
             self.activation, self.background = batch.activation, batch.background
             self._counts = _zeros(len(self.group_names), rows.num_columns)
         self._check(batch, rows)
-        probabilities = _probabilities(batch.teacher, batch)
+        probabilities = probabilities_of(batch.teacher, batch.activation)
         confidence = batch.teacher_confidence().double()
         hits = rows.ranks == 1
         if batch.label_without_column is not None:
@@ -192,8 +194,12 @@ class TeacherAnalysis:
             'bins': torch.stack([ones, confidence, hits.double()], 1),
         }
         for name, processor in CHANGES.items():
+            changed = change(processor, batch)
+            said = TeacherRows.of(replace(batch, teacher=changed, find_ground_truth=None))
             of_row[name] = [group]
-            values[name] = _change(processor, batch, probabilities)
+            values[name] = _effect(batch, changed, probabilities)
+            of_row[f'confusion after {name}'] = [group, batch.labels, said.predictions]
+            values[f'confusion after {name}'] = ones
         for name, places in of_row.items():
             places = [place[rows.counted].cpu() for place in places]
             self._counts[name].index_put_(
@@ -273,9 +279,14 @@ class TeacherAnalysis:
         return self._group([0] if self.background is None else [0, 1])
 
     @property
+    def every(self) -> Group:
+        """All rows."""
+        return self._group(list(range(len(self.group_names))))
+
+    @property
     def confusion(self) -> NDArray:
         """(K, K): labels, and what the teacher says, of all rows."""
-        return self._group(list(range(len(self.group_names)))).confusion
+        return self.every.confusion
 
     def _group(self, places: list[int]) -> Group:
         counts = {name: values[places].sum(0).numpy() for name, values in self._counts.items()}
@@ -286,7 +297,12 @@ class TeacherAnalysis:
             bins=counts['bins'],
             as_background=int(counts['as_background']),
             changes={
-                name: Change(rows, int(counts[name][0]), *map(float, counts[name][1:]))
+                name: Change(
+                    counts[f'confusion after {name}'].astype(np.int64),
+                    rows,
+                    int(counts[name][0]),
+                    *map(float, counts[name][1:]),
+                )
                 for name in self.change_names
             },
         )
@@ -390,22 +406,25 @@ def _zeros(groups: int, columns: int) -> dict[str, Tensor]:
         'as_background': (groups,),
         'bins': (groups, NUM_BINS, 3),
         **{name: (groups, 3) for name in CHANGES},
+        **{f'confusion after {name}': (groups, columns, columns) for name in CHANGES},
     }
     return {name: torch.zeros(size, dtype=torch.float64) for name, size in sizes.items()}
 
 
-def _probabilities(logits: Tensor, batch: LogitBatch) -> Tensor:
+def probabilities_of(logits: Tensor, activation: str) -> Tensor:
     """(N, C), in float64, in which the sum of what is moved is that of what is lost."""
-    return (
-        logits.double().softmax(1) if batch.activation == 'softmax' else logits.double().sigmoid()
-    )
+    return logits.double().softmax(1) if activation == 'softmax' else logits.double().sigmoid()
 
 
-def _change(processor: Any, batch: LogitBatch, before: Tensor) -> Tensor:
-    """(N, 3): whether the row is changed, the probability moved, and what background loses."""
+def change(processor: Any, batch: LogitBatch) -> Tensor:
+    """(N, C), the teacher's logits as a processor leaves them."""
     operation = operation_of(processor, batch.label_without_column, batch.background_column)
-    changed = operation(batch.teacher, batch.labels)
-    lost = before - _probabilities(changed, batch)
+    return operation(batch.teacher, batch.labels)
+
+
+def _effect(batch: LogitBatch, changed: Tensor, before: Tensor) -> Tensor:
+    """(N, 3): whether the row is changed, the probability moved, and what background loses."""
+    lost = before - probabilities_of(changed, batch.activation)
     of_background = torch.zeros_like(lost[:, 0])
     if batch.background_column is not None:
         of_background = lost[:, batch.background_column].clamp(min=0)

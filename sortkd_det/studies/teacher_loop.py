@@ -1,13 +1,16 @@
 """A run that learns nothing: batches pass student and teacher as in training, and are counted."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dist import all_reduce, get_rank, get_world_size, is_main_process
 from mmengine.runner import Runner
+from numpy.typing import NDArray
 from rich.console import Console
 from torch import nn
 
@@ -23,6 +26,7 @@ from sortkd_det.training import EpochLoop, seed_generators
 
 from .progress import StepProgress
 from .teacher_analysis import TeacherAnalysis
+from .teacher_examples import TeacherExamples
 
 # What is another thing in train mode; mmcv's DropPath is told by its name.
 _RESTLESS = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
@@ -30,7 +34,9 @@ _RESTLESS = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
 ROWS_OF = ('teacher', 'student')
 
 
-def make_analysis(cfg: Config, num_images: int, rows_of: str = 'teacher') -> None:
+def make_analysis(
+    cfg: Config, num_images: int, rows_of: str = 'teacher', num_examples: int = 0
+) -> None:
     """Make a distillation's config one of a run in which the teacher is looked at.
 
     Which rows there are is the student's affair: its proposals are sampled, and some heads assign
@@ -42,12 +48,14 @@ def make_analysis(cfg: Config, num_images: int, rows_of: str = 'teacher') -> Non
         cfg: the config, which is changed.
         num_images: of the training set, in whole batches, if there are as many; ≥ 1.
         rows_of: one of :data:`ROWS_OF`; the config's model begins with its ``load_from``.
+        num_examples: how many rows that sorting changes are kept; ≥ 0.
 
     Raises:
         ValueError: nothing distils in the config, or another ``rows_of``.
         TypeError: ``num_images`` is no whole number.
     """
     check_whole('--images', num_images)
+    check_whole('--report-images', num_examples, minimum=0)
     check_choice('--rows-of', rows_of, ROWS_OF)
     hook = find_distill_hook(cfg)
     if hook is None or not isinstance(hook.get('teacher'), Mapping):
@@ -64,7 +72,12 @@ def make_analysis(cfg: Config, num_images: int, rows_of: str = 'teacher') -> Non
     cfg.param_scheduler = None
     cfg.auto_scale_lr = None
     cfg.resume = False
-    cfg.train_cfg = dict(type='sortkd_det.TeacherLoop', num_images=num_images, rows_of=rows_of)
+    cfg.train_cfg = dict(
+        type='sortkd_det.TeacherLoop',
+        num_images=num_images,
+        rows_of=rows_of,
+        num_examples=num_examples,
+    )
     if rows_of == 'teacher':
         teacher = read_teacher_config(hook.teacher.config, hook.teacher.get('cfg_options'))
         cfg.model = _as_student(teacher.model, cfg.model)
@@ -108,9 +121,11 @@ class TeacherLoop(EpochLoop):
         num_images: how many images are looked at, in whole batches, each at most once.
         rows_of: one of :data:`ROWS_OF`. A teacher that is its own student keeps the statistics
             of its normalisation, and drops nothing out.
+        num_examples: how many rows that sorting changes are kept.
 
     Attributes:
         analysis: what was counted, of all processes.
+        examples: rows that sorting changes, likewise.
         images: how many were looked at, by all processes.
         distill_hook: the run's, with its adapter.
 
@@ -119,7 +134,12 @@ class TeacherLoop(EpochLoop):
     """
 
     def __init__(
-        self, runner: Runner, dataloader: Any, num_images: int, rows_of: str = 'teacher'
+        self,
+        runner: Runner,
+        dataloader: Any,
+        num_images: int,
+        rows_of: str = 'teacher',
+        num_examples: int = 0,
     ) -> None:
         super().__init__(runner, dataloader, max_epochs=1)
         self.rows_of = rows_of
@@ -127,6 +147,8 @@ class TeacherLoop(EpochLoop):
         self.num_images = min(num_images, len(dataset))
         self.classes = classes_of_dataset(dataset)
         self.analysis = TeacherAnalysis(self.classes)
+        self.examples = TeacherExamples(num_examples)
+        self._pictures: list[NDArray[np.uint8]] = []  # of the batch that passes
         self.images = 0
         if rows_of == 'teacher':
             self._check_classes(student_of(runner))
@@ -165,6 +187,7 @@ class TeacherLoop(EpochLoop):
             self.images = int(total)
             progress.finish('images', f'{self.images} images')
         self.analysis.gather()
+        self.examples.gather()
         self.runner.call_hook('after_train')
         return self.runner.model
 
@@ -180,8 +203,10 @@ class TeacherLoop(EpochLoop):
 
     def _look(self, data: Any) -> None:
         model = student_of(self.runner)
+        raw = data['inputs']
         data = model.data_preprocessor(data, True)
         inputs = data['inputs']
+        self._pictures = _pictures(raw, data) if self.examples.number else []
         try:
             model(**data, mode='loss')
         except AttributeError as error:  # of a sample
@@ -194,3 +219,25 @@ class TeacherLoop(EpochLoop):
 
     def _count(self, batch: DistilledBatch) -> None:
         self.analysis.add(batch.logits)
+        self.examples.add(batch.logits, self._pictures)
+
+
+def _pictures(raw: Any, data: Mapping[str, Any]) -> list[NDArray[np.uint8]]:
+    """The images of a batch as they came, of the size in which the model has them, BGR.
+
+    Args:
+        raw: the batch's ``inputs`` before preprocessing: a (3, H, W) for each image.
+        data: the batch after it.
+    """
+    samples = data.get('data_samples')
+    found = []
+    for index, image in enumerate(raw):
+        picture = np.ascontiguousarray(image.cpu().numpy().clip(0, 255).transpose(1, 2, 0))
+        picture = picture.astype(np.uint8)
+        if not isinstance(samples, Sequence):  # our classifiers' images are RGB
+            picture = np.ascontiguousarray(picture[..., ::-1])
+        else:  # which may be resized with their batch
+            height, width = samples[index].img_shape[:2]
+            picture = cv2.resize(picture, (width, height))
+        found.append(picture)
+    return found

@@ -52,10 +52,10 @@ def group_table(analysis: TeacherAnalysis) -> Table:
     return table
 
 
-def class_table(analysis: TeacherAnalysis) -> Table:
-    """A class a row, those with the most errors first."""
+def class_table(analysis: TeacherAnalysis, most: int | None = _MOST_CLASSES) -> Table:
+    """A class a row, those with the most errors first; of ``most`` classes, None: of all."""
     rows = analysis.classes
-    shown = rows[:_MOST_CLASSES]
+    shown = rows[:most]
     more = '' if shown == rows else f'; {len(shown)} of {len(rows)}, all are in the JSON'
     has_truth = any(row.truth_rows for row in rows)
     table = _table(f'classes, those with the most errors first{more}')

@@ -9,6 +9,7 @@ from command_lines import ON_PICTURES, ON_TOY, REPO
 BY_TOY_TEACHER = '--teacher configs/toy/teacher.py --teacher-checkpoint {teacher}'
 BY_RESNET14 = '--teacher resnet14 --teacher-checkpoint {resnet14}'
 DETECTOR = f'analyze_teacher.py configs/toy/student.py {BY_TOY_TEACHER} --images 8 {ON_TOY}'
+WRITTEN = ('teacher.json', 'teacher.png', 'confusion.png', 'report.html')
 CLASSIFIER = f'analyze_teacher.py configs/clothing/student.py {BY_RESNET14} {ON_PICTURES}'
 
 
@@ -47,9 +48,9 @@ def test_a_detector(analyze, given):
     assert 'GT boxes' in printed
     *_, verdict, last = printed.splitlines()
     assert verdict == found['verdict']
-    paths = [str(given['work'] / name) for name in ('teacher.json', 'teacher.png', 'confusion.png')]
+    paths = [str(given['work'] / name) for name in WRITTEN]
     assert last.startswith(f'wrote {", ".join(paths)}; log in {given["work"]}')
-    assert written(given['work']) == {'student.py', 'teacher.json', 'teacher.png', 'confusion.png'}
+    assert written(given['work']) == {'student.py', *WRITTEN}
 
 
 def test_a_classifier(analyze, given):
@@ -65,7 +66,7 @@ def test_a_classifier(analyze, given):
     wrong = sum(each['rows'] for each in found['confusions'])
     assert found['groups']['all rows']['error'] == pytest.approx(wrong / 12)
     assert 'background' not in printed.split('the teacher on training rows')[1]
-    assert written(given['work']) == {'student.py', 'teacher.json', 'teacher.png', 'confusion.png'}
+    assert written(given['work']) == {'student.py', *WRITTEN}
 
 
 def test_a_config_that_distils_has_its_own_teacher(analyze, given, tmp_path):

@@ -167,8 +167,20 @@ def test_the_tool_prints_tables_and_verdicts(run_python, annotations, detections
             detections(f'{method}_{seed}', share - 0.1 * seed)
     places = [f'{method}={tmp_path}/{method}_{{seed}}.bbox.json' for method in ('student', 'kd')]
     options = ['--annotations', annotations, '--draws', 50, '--out', tmp_path / 'out.json']
+    report = tmp_path / 'new/report.html'
+    options += ['--report', report, '--report-images', 2]
     said = run_python('tools/compare.py', *places, *options).stdout
     assert re.search(r'kd .* ± .* \(2\).*to student: \+\d', said)
     assert re.search(rf'kd − student over images .* \({NUM_IMAGES}\): beyond the noise', said)
     assert 'kd by class' in said
     assert len(json.loads((tmp_path / 'out.json').read_text())['rows']) == 2
+    assert f'wrote {report}' in said
+    text = report.read_text()
+    assert f'2 of {NUM_IMAGES} images' in text
+    assert str(tmp_path) not in text
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_the_work(run_python, tmp_path):
+    done = run_python('tools/compare.py', 'kd=nowhere', '--report', tmp_path, check=False)
+    assert done.returncode == 1
+    assert f'--report: {tmp_path} is a folder; name a file' in done.stderr

@@ -128,6 +128,11 @@ def test_a_matrix_of_detectors_is_run_once_and_compared(run_toy, tmp_path):
         ('sortkd', ['0', '1']),
     ]
     assert rows[1]['over_seeds']['number'] == 2
+    assert f'wrote {tmp_path}/work/report.html' in said
+    report = (tmp_path / 'work/report.html').read_text()
+    assert report.count('<polyline') >= 4
+    assert report.count('data:image/jpeg;base64,') == 6
+    assert str(tmp_path) not in report
     assert rows[1]['over_images']['number'] == 6
     assert re.search(r'sortkd − student over images .*\(6\): ', said)
 

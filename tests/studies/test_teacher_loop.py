@@ -4,6 +4,8 @@ import copy
 import json
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -15,10 +17,10 @@ from sortkd_det.hooks.teacher_audit_hook import count_by_class, summarise
 from sortkd_det.studies.teacher_loop import TeacherLoop, make_analysis
 
 
-def looked_at(start, cfg, num_images=12, rows_of='teacher', watch=None):
+def looked_at(start, cfg, num_images=12, rows_of='teacher', watch=None, num_examples=0):
     """The run's loop, when it is over; ``watch`` sees each batch too."""
     cfg = copy.deepcopy(cfg)
-    make_analysis(cfg, num_images, rows_of)
+    make_analysis(cfg, num_images, rows_of, num_examples)
     runner = start(cfg)
     if watch is not None:
         hook = next(hook for hook in runner.hooks if type(hook).__name__ == 'DistillHook')
@@ -110,6 +112,44 @@ def test_images_are_looked_at_in_whole_batches_and_each_once(start, detector, as
 def test_the_same_is_found_twice(start, detector):
     first, second = (looked_at(start, detector, 4).analysis.as_dict() for _ in range(2))
     assert first == second
+
+
+def test_rows_that_sorting_changes_are_kept_with_what_is_there(start, detector, toy_data, tmp_path):
+    """White boxes on black, flipped and resized by the pipeline, are where the rows say."""
+    data = tmp_path / 'white'
+    content = json.loads((toy_data / 'annotations/train.json').read_text())
+    boxes = {each['image_id']: each for each in content['annotations']}  # one of each image
+    (data / 'annotations').mkdir(parents=True)
+    (data / 'train').mkdir()
+    for image in content['images']:
+        picture = np.zeros((image['height'], image['width'], 3), dtype=np.uint8)
+        x, y, width, height = map(round, boxes[image['id']]['bbox'])
+        boxes[image['id']]['bbox'] = [x, y, width, height]
+        picture[y : y + height, x : x + width] = 255
+        cv2.imwrite(str(data / 'train' / image['file_name']), picture)
+    content['annotations'] = list(boxes.values())
+    (data / 'annotations/train.json').write_text(json.dumps(content))
+    detector.train_dataloader.dataset.data_root = f'{data}/'
+    only_truth = dict(pos_iou_thr=0.99, neg_iou_thr=0.99, min_pos_iou=0.99)
+    detector.model.train_cfg.rcnn.assigner.update(only_truth)
+    found = looked_at(start, detector, num_examples=3).examples.found
+    assert len(found) == 3
+    for example in found:
+        assert example.is_truth
+        assert example.probabilities['sort'].argmax() == example.label
+        assert example.probabilities[''].argmax() != example.label
+        left, top, right, bottom = map(round, example.box)
+        assert example.picture[top:bottom, left:right].mean() > 230
+        example.picture[max(top - 9, 0) : bottom + 9, max(left - 9, 0) : right + 9] = 0
+        assert example.picture.mean() < 5
+
+
+def test_of_a_classifier_whole_images_are_kept(start, classifier):
+    found = looked_at(start, classifier, num_examples=12).examples.found
+    assert found
+    for example in found:  # blue, green and red pictures; OpenCV's order of channels
+        assert example.picture.mean((0, 1)).argmax() == example.label
+        assert example.box == (0, 0, *example.picture.shape[1::-1])
 
 
 def test_rows_of_the_student(start, detector):

@@ -1,0 +1,93 @@
+"""Images with their true boxes and what detectors say, for the browser to draw."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from .page import Gallery, Picture, jpeg_uri
+
+#: Of the detections that a page holds.
+LEAST_SCORE = 0.05
+#: Of an image, those with the best scores, as COCO counts.
+MOST_DETECTIONS = 100
+_SIDE = 640  # pixels of a picture at most
+
+
+def make_gallery(
+    annotations: Path, detections: Mapping[str, Path], folder: Path | None, number: int
+) -> tuple[Gallery, int]:
+    """Take some of the images of an annotation file, evenly spread, with all their boxes.
+
+    Args:
+        annotations: file in COCO's format.
+        detections: name of a detector → its file, likewise.
+        folder: of the images; None, and for a file that is not there: no picture, boxes alone.
+        number: of images, at most; ≥ 1.
+
+    Returns:
+        The gallery, and how many images there are in all.
+    """
+    truth = json.loads(annotations.read_text())
+    categories = sorted(truth['categories'], key=lambda each: each['id'])  # as pycocotools
+    places = {each['id']: place for place, each in enumerate(categories)}
+    images = truth['images']
+    spread = np.linspace(0, len(images) - 1, min(number, len(images)))
+    chosen = [images[place] for place in spread.round().astype(int)]
+    sources = [_objects(truth['annotations'], chosen, places)]
+    for path in detections.values():
+        sources.append(_detections(json.loads(path.read_text()), chosen, places))
+    pictures = [
+        _picture(image, folder, [source[image['id']] for source in sources]) for image in chosen
+    ]
+    names = [each['name'] for each in categories]
+    return Gallery(['ground truth', *detections], names, pictures, LEAST_SCORE), len(images)
+
+
+def _objects(
+    entries: Sequence[dict], images: Sequence[dict], places: Mapping[Any, int]
+) -> dict[Any, list]:
+    """Image's id → boxes; of a crowd with the score 0."""
+    found: dict[Any, list] = {image['id']: [] for image in images}
+    for entry in entries:
+        if entry['image_id'] in found:
+            found[entry['image_id']].append(_box(entry, places, int(not entry.get('iscrowd'))))
+    return found
+
+
+def _detections(
+    entries: Sequence[dict], images: Sequence[dict], places: Mapping[Any, int]
+) -> dict[Any, list]:
+    """Image's id → boxes, the best scores first."""
+    found: dict[Any, list] = {image['id']: [] for image in images}
+    for entry in entries:
+        if entry['score'] >= LEAST_SCORE and entry['image_id'] in found:
+            found[entry['image_id']].append(_box(entry, places, round(entry['score'], 3)))
+    return {
+        key: sorted(boxes, key=lambda box: -box[-1])[:MOST_DETECTIONS]
+        for key, boxes in found.items()
+    }
+
+
+def _box(entry: dict, places: Mapping[Any, int], score: float) -> list[float]:
+    corners = [round(float(value), 1) for value in entry['bbox']]
+    return [*corners, places[entry['category_id']], score]
+
+
+def _picture(image: dict, folder: Path | None, boxes: list[list]) -> Picture:
+    """An image file, small enough for a page."""
+    path = Path(image.get('file_name', str(image['id'])))
+    found = None
+    if folder is not None and (folder / path).is_file():
+        found = cv2.imread(str(folder / path))
+    if found is None:
+        ends = [box[i] + box[i + 2] for source in boxes for box in source for i in (0, 1)]
+        side = max([1.0, *ends])
+        return Picture(path.name, (image.get('width', side), image.get('height', side)), '', boxes)
+    height, width = found.shape[:2]
+    scale = min(1.0, _SIDE / max(height, width))
+    small = cv2.resize(found, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return Picture(path.name, (width, height), jpeg_uri(small), boxes)

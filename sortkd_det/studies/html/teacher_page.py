@@ -1,0 +1,138 @@
+"""A look at a teacher as a page: its rows, its confusions, and what sorting does to them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..teacher_analysis import TeacherAnalysis
+from ..teacher_examples import Example
+from ..teacher_report import class_table, confusion_table, group_table
+from .page import Bars, Matrix, Page, Section, Table, jpeg_uri
+
+_MOST_CLASSES = 20  # of a matrix
+_MOST_SIDE_BY_SIDE = 8  # classes of matrices that stand beside each other
+_MOST_COLUMNS = 5  # of an example, beside the label
+_MATRICES = {
+    '': 'as the teacher says it',
+    'sort': 'all columns sorted',
+    'sort of classes': 'classes sorted',
+}
+_STATES = {'': 'teacher', 'sort': 'sorted', 'sort of classes': 'classes sorted'}
+
+
+def teacher_page(
+    analysis: TeacherAnalysis, examples: Sequence[Example], facts: Mapping[str, Any]
+) -> Page:
+    """Make a page of what was counted.
+
+    Args:
+        analysis: of the teacher.
+        examples: rows that sorting changes, those in which it moves the most first.
+        facts: what was looked at: name → value.
+    """
+    verdict = analysis.verdict()
+    return Page(
+        'The teacher on its training set',
+        [f'{verdict[0].upper()}{verdict[1:]}.'],
+        [
+            Section('Rows', '', [Table.of(group_table(analysis), is_sortable=False)]),
+            Section('Classes', '', _class_tables(analysis)),
+            _confusion(analysis),
+            _examples(analysis, examples),
+        ],
+        facts,
+    )
+
+
+def _class_tables(analysis: TeacherAnalysis) -> list[Table]:
+    tables = [class_table(analysis, most=None)]
+    tables += [confusion_table(analysis)] if analysis.confusions else []
+    return [Table.of(table) for table in tables]
+
+
+def _confusion(analysis: TeacherAnalysis) -> Section:
+    """All rows, as they are and as sorting leaves them."""
+    every = analysis.every
+    counts = {'': every.confusion}
+    counts |= {name: every.changes[name].confusion for name in _changes(analysis)}
+    names = analysis.names
+    shown = _most_confused(every.confusion)
+    text = (
+        'Labels are rows, and in a row stands what has the largest logit, in % of all rows of '
+        'that label.'
+    )
+    if len(shown) < len(names):
+        text += f' Of {len(names)} columns the {len(shown)} with the most confusions are shown.'
+    if 'sort of classes' in counts:
+        text += ' Where classes are sorted, background keeps its logit.'
+    matrices = [
+        Matrix(
+            _MATRICES[name],
+            [names[column] for column in shown],
+            _percents(matrix)[np.ix_(shown, shown)].tolist(),
+        )
+        for name, matrix in counts.items()
+    ]
+    is_grid = len(shown) <= _MOST_SIDE_BY_SIDE
+    return Section('Confusion before and after sorting', text, matrices, is_grid)
+
+
+def _changes(analysis: TeacherAnalysis) -> list[str]:
+    return [name for name in _STATES if name in analysis.change_names]
+
+
+def _most_confused(counts: NDArray) -> list[int]:
+    """The classes of a matrix, in their order; of many those with the most errors."""
+    wrong = counts - np.diag(np.diag(counts))
+    order = np.argsort(-(wrong.sum(0) + wrong.sum(1)), kind='stable')
+    return sorted(order[:_MOST_CLASSES].tolist())
+
+
+def _percents(counts: NDArray) -> NDArray:
+    return 100 * counts / counts.sum(1, keepdims=True).clip(min=1)
+
+
+def _examples(analysis: TeacherAnalysis, examples: Sequence[Example]) -> Section:
+    title = 'Rows that sorting changes'
+    if not examples:
+        return Section(title, 'None were found, or none were asked for.')
+    changed = analysis.objects.changes['sort'].changed
+    text = (
+        f'{len(examples)} of {changed:,} on objects: those in which the most probability moves, '
+        'one of an image at most; a wrong label would be among them. Below a probability stands '
+        'its logit.'
+    )
+    return Section(title, text, [_bars(analysis, each) for each in examples], is_grid=True)
+
+
+def _bars(analysis: TeacherAnalysis, example: Example) -> Bars:
+    names = analysis.names
+    states = ['', *_changes(analysis)]
+    before = example.probabilities['']
+    order = np.argsort(-before, kind='stable')
+    columns = [column for column in order if column != example.label][:_MOST_COLUMNS]
+    columns = sorted([*columns, example.label], key=lambda column: (-before[column], column))
+    rows = [
+        (
+            names[column],
+            column == example.label,
+            [
+                (float(example.logits[s][column]), 100 * float(example.probabilities[s][column]))
+                for s in states
+            ],
+        )
+        for column in columns
+    ]
+    kind = ' (ground-truth box)' if example.is_truth else ''
+    title = f'{names[example.label]}{kind}: {100 * example.moved:.1f} % moves'
+    shown = [_STATES[state] for state in states]
+    if example.picture is None:
+        return Bars(title, shown, rows)
+    height, width = example.picture.shape[:2]
+    x1, y1, x2, y2 = example.box
+    box = [round(value, 1) for value in (x1, y1, x2 - x1, y2 - y1)]
+    is_whole = box == [0, 0, width, height]
+    uri = jpeg_uri(example.picture)
+    return Bars(title, shown, rows, uri, (width, height), () if is_whole else box)

@@ -1,0 +1,128 @@
+"""Rows whose target sorting changes, kept to be looked at."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from mmengine.dist import all_gather_object
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sortkd_det.distill import LogitBatch
+from sortkd_det.distill.teacher_rows import TeacherRows
+
+from .teacher_analysis import CHANGES, change, probabilities_of
+
+_CONTEXT = 0.6  # how much of a box's size is shown on each side of it
+_SIDE = 320  # pixels of a picture at most
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """A row of a sampled box, or of a whole image, whose label is not on top.
+
+    Attributes:
+        label: of the row.
+        is_truth: whether it is a ground-truth box.
+        moved: probability that sorting moves to other columns, in [0, 1].
+        logits: name of a change → (C,); ``''``: as the teacher gives them.
+        probabilities: likewise, in [0, 1].
+        picture: (H, W, 3) uint8 BGR around it; None where a row is no place.
+        box: x1, y1, x2, y2 in ``picture``.
+    """
+
+    label: int
+    is_truth: bool
+    moved: float
+    logits: Mapping[str, NDArray]
+    probabilities: Mapping[str, NDArray]
+    picture: NDArray[np.uint8] | None = None
+    box: tuple[float, ...] = ()
+
+
+class TeacherExamples:
+    """Of all rows on objects those in which sorting moves the most, from an image one at most.
+
+    Args:
+        number: how many are kept, ≥ 0.
+
+    Attributes:
+        found: they, the most first.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.found: list[Example] = []
+
+    @torch.no_grad()
+    def add(self, batch: LogitBatch, images: Sequence[NDArray[np.uint8]]) -> None:
+        """Look at the rows of a batch.
+
+        Args:
+            batch: of a student that was given ``images``.
+            images: each (H, W, 3) BGR, of which the batch's places are in pixels.
+        """
+        if not self.number:
+            return
+        rows = TeacherRows.of(batch)
+        changed = {'': batch.teacher}
+        changed |= {name: change(processor, batch) for name, processor in CHANGES.items()}
+        probabilities = {
+            name: probabilities_of(logits, batch.activation) for name, logits in changed.items()
+        }
+        moved = (probabilities['sort'] - probabilities['']).abs().sum(1) / 2
+        moved = moved * (rows.counted & rows.is_sorted & batch.is_positive)
+        places = None if batch.find_places is None else batch.find_places()
+        for row in _one_of_each(moved, places):
+            amount = float(moved[row])
+            if len(self.found) == self.number and amount <= self.found[-1].moved:
+                continue
+            picture, box = None, ()
+            if places is not None:
+                index, *corners = places[row].tolist()
+                picture, box = _crop(images[int(index)], corners)
+            example = Example(
+                int(batch.labels[row]),
+                bool(rows.is_truth[row]),
+                amount,
+                {name: logits[row].double().cpu().numpy() for name, logits in changed.items()},
+                {name: chances[row].cpu().numpy() for name, chances in probabilities.items()},
+                picture,
+                box,
+            )
+            self._keep([*self.found, example])
+
+    def gather(self) -> None:
+        """Keep the most of all processes; call it once, when all batches are seen."""
+        self._keep([each for found in all_gather_object(self.found) for each in found])
+
+    def _keep(self, found: Sequence[Example]) -> None:
+        self.found = sorted(found, key=lambda each: -each.moved)[: self.number]
+
+
+def _one_of_each(moved: Tensor, places: Tensor | None) -> list[int]:
+    """The row of each image in which the most is moved; where rows are no places, of all."""
+    best: dict[int, int] = {}
+    for row in moved.argsort(descending=True, stable=True).tolist():
+        if moved[row] > 0:
+            best.setdefault(0 if places is None else int(places[row, 0]), row)
+    return list(best.values())
+
+
+def _crop(
+    image: NDArray[np.uint8], corners: Sequence[float]
+) -> tuple[NDArray[np.uint8], tuple[float, ...]]:
+    """A box with what is around it, not larger than :data:`_SIDE`, and its corners there."""
+    x1, y1, x2, y2 = corners
+    reach = _CONTEXT * max(x2 - x1, y2 - y1, 8.0)
+    height, width = image.shape[:2]
+    left, top = int(max(x1 - reach, 0)), int(max(y1 - reach, 0))
+    right, bottom = int(min(x2 + reach, width)), int(min(y2 + reach, height))
+    picture = image[top : max(bottom, top + 1), left : max(right, left + 1)]
+    scale = _SIDE / max(picture.shape[:2])
+    kind = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    size = [max(round(scale * side), 1) for side in picture.shape[1::-1]]
+    box = tuple(scale * value for value in (x1 - left, y1 - top, x2 - left, y2 - top))
+    return cv2.resize(picture, size, interpolation=kind), box
