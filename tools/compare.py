@@ -107,22 +107,24 @@ def run_matrix(args: argparse.Namespace) -> list:
         args.teacher_checkpoint,
         variants,
         args.metric,
+        args.share_teacher,
     )
     tasks = matrix.plan(args.pairs, [method_path(m) for m in args.methods], args.seeds)
-    mine = part_of(tasks, args.part)
+    mine = part_of(tasks, args.part, args.share_teacher)
     if not args.dry_run:
         make_folder(work_dir, '--work-dir')
         matrix.run(mine, args.jobs)
         print(f'wrote {matrix.save(tasks)}')
         return matrix.scored(tasks)
-    results = {task: matrix.result(task) for task in mine}
-    for task, result in results.items():
+    runs = {task.name: task for task in mine}
+    results = {name: matrix.result(task) for name, task in runs.items()}
+    for name, task in runs.items():
         command = shlex.join(matrix.command('train', task))
-        print(f'{task.name}: {"done" if result else command}')
+        print(f'{name}: {"done" if results[name] else command}')
     seconds = [result['seconds'] for result in results.values() if result]
     left = list(results.values()).count(None)
     usual = f', about {statistics.fmean(seconds) / 60:.1f} min each' if seconds else ''
-    print(f'{len(mine)} runs, {left} are left{usual}')
+    print(f'{len(runs)} runs, {left} are left{usual}')
     return []
 
 
