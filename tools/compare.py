@@ -108,6 +108,7 @@ def run_matrix(args: argparse.Namespace) -> list:
         variants,
         args.metric,
         args.share_teacher,
+        args.submit,
     )
     tasks = matrix.plan(args.pairs, [method_path(m) for m in args.methods], args.seeds)
     mine = part_of(tasks, args.part, args.share_teacher)
@@ -119,7 +120,7 @@ def run_matrix(args: argparse.Namespace) -> list:
     runs = {task.name: task for task in mine}
     results = {name: matrix.result(task) for name, task in runs.items()}
     for name, task in runs.items():
-        command = shlex.join(matrix.command('train', task))
+        command = shlex.join([*matrix.submit, *matrix.command('train', task)])
         print(f'{name}: {"done" if results[name] else command}')
     seconds = [result['seconds'] for result in results.values() if result]
     left = list(results.values()).count(None)

@@ -61,6 +61,7 @@ def main(args: argparse.Namespace) -> None:
     matrix = Matrix(
         config.resolve(), work_dir.resolve(), REPOSITORY, args.cfg_options, args.data_root,
         args.gpus, metric=_METRIC, share_teacher=args.share_teacher,
+        submit=args.submit,
     )  # fmt: skip
     tasks = matrix.plan(args.pairs, [method_path(m) for m in args.methods], args.seeds)
     mine = part_of(tasks, args.part, args.share_teacher)

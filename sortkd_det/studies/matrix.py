@@ -10,7 +10,7 @@ import itertools
 import json
 import os
 import re
-import subprocess
+import shlex
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,6 +31,7 @@ from sortkd_det.cli.packages import uses_mmdet
 from sortkd_det.files import write_json
 from sortkd_det.functional import check_whole
 
+from .commands import run_command
 from .finished import DETECTIONS, Scored, annotations_of, main_metric, tested_metrics
 
 _RESULT = 'result.json'
@@ -98,6 +99,8 @@ class Matrix:
         share_teacher: run a classifier's teacher once on the batches that the runs of one pair
             and seed have in common. Its logits lie in a file until the last of them is done; the
             results are the same to the bit.
+        submit: words to put before each command, which have a cluster run it and wait for its
+            end: ``'srun --gres=gpu:1'``; the cluster then gives the GPUs.
     """
 
     def __init__(
@@ -113,6 +116,7 @@ class Matrix:
         variants: Mapping[str, Sequence[str]] | None = None,
         metric: str | None = None,
         share_teacher: bool = False,
+        submit: str = '',
     ) -> None:
         self.variants = dict(variants or {'': ()})
         for option in itertools.chain(cfg_options, *self.variants.values()):
@@ -123,6 +127,12 @@ class Matrix:
         self.cfg_options, self.data_root, self.gpus = list(cfg_options), data_root, gpus
         self.teacher, self.teacher_checkpoint = _absolute(teacher), _absolute(teacher_checkpoint)
         self.metric, self.share_teacher = metric, share_teacher
+        self.submit = shlex.split(submit)
+        if share_teacher and submit:
+            raise ValueError(
+                '--share-teacher keeps logits in a file of one machine, and --submit sends runs to '
+                'any; give one of the two, or have each machine run its share by --part'
+            )
         self._devices: Queue[str] = Queue()
         self._writes_detections = False
 
@@ -316,8 +326,10 @@ class Matrix:
         return self.metric or main_metric(metrics)
 
     def _groups_of_gpus(self, jobs: int) -> list[str]:
-        """What each job may see, as CUDA_VISIBLE_DEVICES has it; '' where there are no GPUs."""
-        num_gpus = torch.cuda.device_count()
+        """What each job may see, as CUDA_VISIBLE_DEVICES has it; '' where that is not our affair:
+        there are no GPUs, or a cluster gives them.
+        """
+        num_gpus = 0 if self.submit else torch.cuda.device_count()
         if num_gpus == 0:
             return [''] * jobs
         visible = os.environ.get('CUDA_VISIBLE_DEVICES')
@@ -337,22 +349,25 @@ class Matrix:
         folder.mkdir(parents=True, exist_ok=True)
         print(f'{task.name}: started', flush=True)
         train = self.command('train', task)
-        with (folder / 'output.log').open('w') as log:
+        log = folder / 'output.log'
+        log.unlink(missing_ok=True)
 
-            def call(command: list[str]) -> int:
-                return subprocess.run(
-                    command, cwd=self.repository, env=env, stdout=log, stderr=log
-                ).returncode
+        def call(command: list[str]) -> int:
+            return run_command(command, log, self.repository, env, self.submit)
 
+        try:
             code = call(train)
             if code == 0:
                 code = call(self.command('test', task, str(noted_checkpoint(str(folder)))))
-        self._devices.put(devices)
+        except (OSError, RuntimeError) as error:
+            return f'{task.name} failed: {error}'
+        finally:
+            self._devices.put(devices)
         metrics = tested_metrics(folder / 'test')
         if code or not metrics:
-            log = (folder / 'output.log').read_text().strip()
-            said = re.findall(r'^error: (.*?)(?: \(--debug .*\))?$', log, re.M) or log.split('\n')
-            return f'{task.name} failed (exit code {code}), see {folder}/output.log: {said[-1]}'
+            text = log.read_text().strip()
+            said = re.findall(r'^error: (.*?)(?: \(--debug .*\))?$', text, re.M) or text.split('\n')
+            return f'{task.name} failed (exit code {code}), see {log}: {said[-1]}'
         result = dict(
             pair=task.pair,
             method=task.method,
