@@ -50,10 +50,9 @@ def run(case: str, method: str, steps: int, folder: Path, cache: Path | None) ->
         torch.save(MODELS.get(f'cifar/{teacher}')(num_classes).state_dict(), weights)
     cfg = run_config(
         ROOT / 'configs' / config,
-        teacher=teacher,
+        pair=f'{teacher}-{student}',
         teacher_checkpoint=str(weights),
         method=method,
-        cfg_options={'model.type': f'sortkd_det.cifar/{student}'},
         work_dir=str(folder / method / ('apart' if cache is None else 'shared')),
     )
     number = steps * cfg.train_dataloader.batch_size
@@ -81,7 +80,8 @@ def measure(case: str, args: argparse.Namespace) -> list[str]:
         folder = Path(name) / case
         folder.mkdir()
         cache = folder / 'teacher.sqlite'
-        run(case, args.methods[0], 2, folder, None)
+        for method in args.methods:
+            run(case, method, 1, folder, None)  # what is compiled is compiled now
         for method in args.methods:
             ends = []
             for sums, path in ((apart, None), (shared, cache)):

@@ -2,10 +2,15 @@
 
 import argparse
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sortkd_det.cli.arguments import add_matrix_arguments
 from sortkd_det.cli.errors import run_tool
+
+if TYPE_CHECKING:
+    from sortkd_det.studies.matrix import Matrix, Task
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -41,7 +46,9 @@ def get_parser() -> argparse.ArgumentParser:
         help='settings to run all methods with, under a name; may be given several times',
     )  # fmt: skip
     matrix.add_argument('--work-dir', help='by default work_dirs/compare/<config>')
-    matrix.add_argument('--dry-run', action='store_true', help='list the runs and their commands')
+    matrix.add_argument(
+        '--dry-run', action='store_true', help='list the runs, their commands and time'
+    )
     add_matrix_arguments(matrix)
     return parser
 
@@ -80,9 +87,6 @@ def main(args: argparse.Namespace) -> None:
 
 def run_matrix(args: argparse.Namespace) -> list:
     """Run what is left of a matrix, and return all that is there; or say what would be run."""
-    import shlex
-    import statistics
-
     from sortkd_det.files import make_folder
     from sortkd_det.studies.matrix import Matrix, method_path, part_of
 
@@ -117,16 +121,29 @@ def run_matrix(args: argparse.Namespace) -> list:
         matrix.run(mine, args.jobs)
         print(f'wrote {matrix.save(tasks)}')
         return matrix.scored(tasks)
-    runs = {task.name: task for task in mine}
-    results = {name: matrix.result(task) for name, task in runs.items()}
-    for name, task in runs.items():
-        command = shlex.join([*matrix.submit, *matrix.command('train', task)])
-        print(f'{name}: {"done" if results[name] else command}')
-    seconds = [result['seconds'] for result in results.values() if result]
-    left = list(results.values()).count(None)
-    usual = f', about {statistics.fmean(seconds) / 60:.1f} min each' if seconds else ''
-    print(f'{len(runs)} runs, {left} are left{usual}')
+    show_plan(matrix, list({task.name: task for task in mine}.values()), args.jobs)
     return []
+
+
+def show_plan(matrix: 'Matrix', tasks: Sequence['Task'], jobs: int) -> None:
+    """Print what would be run, by which commands, and how long it would take."""
+    import shlex
+
+    left = [task for task in tasks if matrix.result(task) is None]
+    for task in tasks:
+        command = shlex.join([*matrix.submit, *matrix.command('train', task)])
+        print(f'{task.name}: {command if task in left else "done"}')
+    hours = 0.0
+    for kind, seconds in matrix.seconds(tasks).items():
+        number = sum(task.kind == kind for task in left)
+        name = '/'.join(filter(None, kind))
+        if isinstance(seconds, str):
+            print(f'{name}: {number} are left, no estimate: {seconds}')
+        elif number:
+            print(f'{name}: {number} are left, about {seconds / 60:.1f} min each')
+            hours += number * seconds / 3600
+    time = f'about {hours / jobs:.1f} h, {jobs} at once' if left else 'nothing to do'
+    print(f'{len(tasks)} runs, {len(left)} are left, {time}')
 
 
 if __name__ == '__main__':

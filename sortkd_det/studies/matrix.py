@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shlex
+import statistics
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,6 +33,7 @@ from sortkd_det.files import write_json
 from sortkd_det.functional import check_whole
 
 from .commands import run_command
+from .cost import seconds_of_run
 from .finished import DETECTIONS, Scored, annotations_of, main_metric, tested_metrics
 
 _RESULT = 'result.json'
@@ -61,6 +63,11 @@ class Task:
     def group(self) -> str:
         """Within which it is compared."""
         return '/'.join(filter(None, (self.pair, self.variant)))
+
+    @property
+    def kind(self) -> tuple[str | None, str, str]:
+        """What tasks have in common that differ in their seeds."""
+        return self.pair, '' if self.of_all else self.variant, self.method
 
     @property
     def shares(self) -> tuple[str | None, int]:
@@ -224,6 +231,26 @@ class Matrix:
                 'name another --work-dir, or delete the folder'
             )
         return result
+
+    def seconds(self, tasks: Iterable[Task]) -> dict[tuple[str | None, str, str], float | str]:
+        """Seconds of a run of each kind (pair, variant and method), or why they are not known.
+
+        They are those of the runs that are done, or else come from a few steps of one.
+        """
+        known: dict[tuple[str | None, str, str], list[float]] = {}
+        for task in tasks:
+            result = self.result(task)
+            known.setdefault(task.kind, []).extend([result['seconds']] if result else [])
+        found: dict[tuple[str | None, str, str], float | str] = {}
+        for task in tasks:
+            if known[task.kind]:
+                found[task.kind] = statistics.fmean(known[task.kind])
+            elif task.kind not in found:
+                try:
+                    found[task.kind] = seconds_of_run(self.config_of(task), self.gpus)
+                except Exception as error:  # what would end the run too
+                    found[task.kind] = f'{error}'
+        return found
 
     def run(self, tasks: Iterable[Task], jobs: int = 1) -> None:
         """Run what is left, ``jobs`` at once, each on GPUs of its own where there are any.
