@@ -129,21 +129,24 @@ def show_plan(matrix: 'Matrix', tasks: Sequence['Task'], jobs: int) -> None:
     """Print what would be run, by which commands, and how long it would take."""
     import shlex
 
+    from sortkd_det.studies.progress import format_duration
+
     left = [task for task in tasks if matrix.result(task) is None]
     for task in tasks:
         command = shlex.join([*matrix.submit, *matrix.command('train', task)])
         print(f'{task.name}: {command if task in left else "done"}')
-    hours = 0.0
+    total, lacking = 0.0, ''
     for kind, seconds in matrix.seconds(tasks).items():
         number = sum(task.kind == kind for task in left)
         name = '/'.join(filter(None, kind))
         if isinstance(seconds, str):
             print(f'{name}: {number} are left, no estimate: {seconds}')
+            lacking = ' for those with an estimate'
         elif number:
-            print(f'{name}: {number} are left, about {seconds / 60:.1f} min each')
-            hours += number * seconds / 3600
-    time = f'about {hours / jobs:.1f} h, {jobs} at once' if left else 'nothing to do'
-    print(f'{len(tasks)} runs, {len(left)} are left, {time}')
+            print(f'{name}: {number} are left, about {format_duration(seconds)} each')
+            total += number * seconds
+    time = f'about {format_duration(total / jobs)}{lacking}, {jobs} at once'
+    print(f'{len(tasks)} runs, {len(left)} are left' + (f', {time}' if left else ''))
 
 
 if __name__ == '__main__':

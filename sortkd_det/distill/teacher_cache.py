@@ -123,7 +123,7 @@ class TeacherCache:
     def _prove(self, kept: Tensor, images: Tensor) -> bool:
         """Whether the teacher still gives what is kept."""
         logits = self._compute(images)
-        self._is_proven = kept.dtype == logits.dtype and torch.equal(kept, logits)
+        self._is_proven = kept.dtype == logits.dtype and _bytes_of(kept) == _bytes_of(logits)
         if not self._is_proven:
             self._give_up('its logits are not those that this teacher has of the same images here')
         return self._is_proven

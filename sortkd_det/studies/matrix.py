@@ -134,7 +134,10 @@ class Matrix:
         self.cfg_options, self.data_root, self.gpus = list(cfg_options), data_root, gpus
         self.teacher, self.teacher_checkpoint = _absolute(teacher), _absolute(teacher_checkpoint)
         self.metric, self.share_teacher = metric, share_teacher
-        self.submit = shlex.split(submit)
+        try:
+            self.submit = shlex.split(submit)
+        except ValueError as error:
+            raise ValueError(f'--submit takes words as a shell has them, got {submit}') from error
         if share_teacher and submit:
             raise ValueError(
                 '--share-teacher keeps logits in a file of one machine, and --submit sends runs to '

@@ -45,11 +45,13 @@ def filled(path, teacher, images):
     return logits
 
 
-def test_what_one_run_computed_another_reads_to_the_bit(make_teacher, path):
-    teacher, images = make_teacher(), batches()
+@pytest.mark.parametrize('device', ['cpu', pytest.param('cuda', marks=pytest.mark.cuda)])
+def test_what_one_run_computed_another_reads_to_the_bit(make_teacher, path, device):
+    device = torch.device(device)
+    teacher, images = make_teacher().to(device), [batch.to(device) for batch in batches()]
     expected = [teacher.model(batch, mode='tensor') for batch in images]
     for found in (0, 3):
-        cache = TeacherCache(path, make_teacher())
+        cache = TeacherCache(path, make_teacher().to(device))
         for batch, logits in zip(images, expected, strict=True):
             kept = cache(batch)
             assert torch.equal(kept, logits)

@@ -184,10 +184,11 @@ def test_a_matrix_of_detectors_is_run_once_and_compared(run_toy, tmp_path):
     assert run_toy(*arguments).count(': started') == 2
     arguments.append('1')
     dry = run_toy(*arguments, '--dry-run')
-    assert '4 runs, 2 are left, about ' in dry
+    assert re.search(r'4 runs, 2 are left, about \d+ s, 1 at once', dry)
+    assert re.search(r'student: 1 are left, about \d+ s each', dry)
     assert 'sortkd/seed0: done' in dry
     assert not (tmp_path / 'work/sortkd/seed1').exists()
-    said = run_toy(*arguments, '--out', tmp_path / 'out.json')
+    said = run_toy(*arguments, '--out', tmp_path / 'out.json', '--submit', 'env')
     assert re.findall('(.*): started', said) == ['student/seed1', 'sortkd/seed1']
     rows = json.loads((tmp_path / 'out.json').read_text())['rows']
     assert [(row['method'], list(row['scores'])) for row in rows] == [
@@ -197,6 +198,17 @@ def test_a_matrix_of_detectors_is_run_once_and_compared(run_toy, tmp_path):
     assert rows[1]['over_seeds']['number'] == 2
     assert rows[1]['over_images']['number'] == 6
     assert re.search(r'sortkd − student over images .*\(6\): ', said)
+
+
+def test_a_run_is_timed_by_its_first_steps_where_none_is_done(run_toy, tmp_path):
+    arguments = ['--methods', 'student', 'kd', '--dry-run', '--seeds', '0', '1']
+    said = run_toy(*arguments)
+    for method in ('student', 'kd'):
+        assert re.search(rf'^{method}: 2 are left, about \d+ s each$', said, re.MULTILINE)
+    said = run_toy(*arguments, teacher='nowhere.pth')
+    assert re.search(r'^kd: 2 are left, no estimate: .*nowhere\.pth', said, re.MULTILINE)
+    assert re.search(r'4 are left, about \d+ s for those with an estimate, 1 at once', said)
+    assert not (tmp_path / 'work').exists()
 
 
 def test_a_run_that_fails_is_named_with_its_log(run_python, pictures, tmp_path):
@@ -223,6 +235,14 @@ def test_a_run_that_fails_is_named_with_its_log(run_python, pictures, tmp_path):
         (
             '--student configs/toy/student.py --methods student --variant lr=1',
             '--variant NAME key=value: a name has letters',
+        ),
+        (
+            '--student configs/toy/student.py --methods kd --share-teacher --submit srun',
+            '--share-teacher keeps logits in a file of one machine, and --submit sends runs to any',
+        ),
+        (
+            '--student configs/toy/student.py --methods kd --submit "srun',
+            '--submit takes words as a shell has them, got "srun',
         ),
     ],
 )
