@@ -245,7 +245,8 @@ def class_points(run: Scored, metric: str) -> dict[str, float]:
 
     CocoMetric does so with ``classwise=True``, as ``coco/<class>_precision``. These are the AP of
     the last of its metrics (boxes, masks), whose name it does not tell: they count where their
-    mean is the metric that is asked for. Classes without anything to find are left out.
+    mean is the metric that is asked for. Classes without anything to find, NaN or null, are left
+    out.
 
     Raises:
         ValueError: as :func:`in_points`.
@@ -253,7 +254,7 @@ def class_points(run: Scored, metric: str) -> dict[str, float]:
     points = {
         match[1]: 100.0 * value
         for name, value in run.metrics.items()
-        if (match := _OF_CLASS.fullmatch(name)) and math.isfinite(value)
+        if value is not None and (match := _OF_CLASS.fullmatch(name)) and math.isfinite(value)
     }
     is_it = points and abs(statistics.fmean(points.values()) - in_points(run, metric)) <= _ROUNDED
     return points if is_it else {}

@@ -240,20 +240,22 @@ class Matrix:
 
         They are those of the runs that are done, or else come from a few steps of one.
         """
-        known: dict[tuple[str | None, str, str], list[float]] = {}
+        kinds: dict[tuple[str | None, str, str], list[Task]] = {}
         for task in tasks:
-            result = self.result(task)
-            known.setdefault(task.kind, []).extend([result['seconds']] if result else [])
-        found: dict[tuple[str | None, str, str], float | str] = {}
-        for task in tasks:
-            if known[task.kind]:
-                found[task.kind] = statistics.fmean(known[task.kind])
-            elif task.kind not in found:
-                try:
-                    found[task.kind] = seconds_of_run(self.config_of(task), self.gpus)
-                except Exception as error:  # what would end the run too
-                    found[task.kind] = f'{error}'
-        return found
+            kinds.setdefault(task.kind, []).append(task)
+        return {kind: self._seconds_of(alike) for kind, alike in kinds.items()}
+
+    def _seconds_of(self, alike: Sequence[Task]) -> float | str:
+        """Seconds of each of some runs that differ in their seeds."""
+        done = [result['seconds'] for task in alike if (result := self.result(task))]
+        if done:
+            return statistics.fmean(done)
+        if self.submit:
+            return 'none is done, and the machines that --submit finds are not this one'
+        try:
+            return seconds_of_run(self.config_of(alike[0]), self.gpus)
+        except Exception as error:  # what would end the run too
+            return str(error)
 
     def run(self, tasks: Iterable[Task], jobs: int = 1) -> None:
         """Run what is left, ``jobs`` at once, each on GPUs of its own where there are any.

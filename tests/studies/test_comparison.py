@@ -160,6 +160,7 @@ def of_classes(method, *rows, **others):
                 'coco/cat_precision': cat,
                 'coco/dog_precision': dog,
                 'coco/owl_precision': float('nan'),  # there is none in these images
+                'coco/emu_precision': None,  # nor of these; so JSON writes it
                 **others,
             },
         )
