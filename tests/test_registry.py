@@ -110,7 +110,7 @@ ROOMS = {
     'processors': (1, {'torch'}),
     'losses': (1, {'torch'}),
     'checkpoints': (1, {'torch', 'numpy', 'mmengine', 'safetensors'}),
-    'distill': (2, {'torch', 'mmengine'}),
+    'distill': (2, {'torch', 'numpy', 'mmengine'}),
     'classification': (2, None),
     'adapters': (3, {'torch', 'mmdet'}),
     'detection': (3, None),

@@ -2,7 +2,9 @@
 
 import argparse
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sortkd_det.cli.arguments import (
     add_matrix_arguments,
@@ -10,6 +12,9 @@ from sortkd_det.cli.arguments import (
     report_path,
 )
 from sortkd_det.cli.errors import run_tool
+
+if TYPE_CHECKING:
+    from sortkd_det.studies.matrix import Matrix, Task
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -57,7 +62,9 @@ def get_parser() -> argparse.ArgumentParser:
         help='settings to run all methods with, under a name; may be given several times',
     )  # fmt: skip
     matrix.add_argument('--work-dir', help='by default work_dirs/compare/<config>')
-    matrix.add_argument('--dry-run', action='store_true', help='list the runs and their commands')
+    matrix.add_argument(
+        '--dry-run', action='store_true', help='list the runs, their commands and time'
+    )
     add_matrix_arguments(matrix)
     return parser
 
@@ -114,9 +121,6 @@ def work_dir_of(args: argparse.Namespace) -> Path:
 
 def run_matrix(args: argparse.Namespace) -> list:
     """Run what is left of a matrix, and return all that is there; or say what would be run."""
-    import shlex
-    import statistics
-
     from sortkd_det.files import make_folder
     from sortkd_det.studies.matrix import Matrix, method_path, part_of
 
@@ -140,23 +144,42 @@ def run_matrix(args: argparse.Namespace) -> list:
         args.teacher_checkpoint,
         variants,
         args.metric,
+        args.share_teacher,
+        args.submit,
     )
     tasks = matrix.plan(args.pairs, [method_path(m) for m in args.methods], args.seeds)
-    mine = part_of(tasks, args.part)
+    mine = part_of(tasks, args.part, args.share_teacher)
     if not args.dry_run:
         make_folder(work_dir, '--work-dir')
         matrix.run(mine, args.jobs)
         print(f'wrote {matrix.save(tasks)}')
         return matrix.scored(tasks)
-    results = {task: matrix.result(task) for task in mine}
-    for task, result in results.items():
-        command = shlex.join(matrix.command('train', task))
-        print(f'{task.name}: {"done" if result else command}')
-    seconds = [result['seconds'] for result in results.values() if result]
-    left = list(results.values()).count(None)
-    usual = f', about {statistics.fmean(seconds) / 60:.1f} min each' if seconds else ''
-    print(f'{len(mine)} runs, {left} are left{usual}')
+    show_plan(matrix, list({task.name: task for task in mine}.values()), args.jobs)
     return []
+
+
+def show_plan(matrix: 'Matrix', tasks: Sequence['Task'], jobs: int) -> None:
+    """Print what would be run, by which commands, and how long it would take."""
+    import shlex
+
+    from sortkd_det.studies.progress import format_duration
+
+    left = [task for task in tasks if matrix.result(task) is None]
+    for task in tasks:
+        command = shlex.join([*matrix.submit, *matrix.command('train', task)])
+        print(f'{task.name}: {command if task in left else "done"}')
+    total, lacking = 0.0, ''
+    for kind, seconds in matrix.seconds(tasks).items():
+        number = sum(task.kind == kind for task in left)
+        name = '/'.join(filter(None, kind))
+        if isinstance(seconds, str):
+            print(f'{name}: {number} are left, no estimate: {seconds}')
+            lacking = ' for those with an estimate'
+        elif number:
+            print(f'{name}: {number} are left, about {format_duration(seconds)} each')
+            total += number * seconds
+    time = f'about {format_duration(total / jobs)}{lacking}, {jobs} at once'
+    print(f'{len(tasks)} runs, {len(left)} are left' + (f', {time}' if left else ''))
 
 
 if __name__ == '__main__':

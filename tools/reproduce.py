@@ -60,10 +60,11 @@ def main(args: argparse.Namespace) -> None:
     work_dir = Path(args.work_dir or REPOSITORY / 'work_dirs/reproduce' / config.stem)
     matrix = Matrix(
         config.resolve(), work_dir.resolve(), REPOSITORY, args.cfg_options, args.data_root,
-        args.gpus, metric=_METRIC,
+        args.gpus, metric=_METRIC, share_teacher=args.share_teacher,
+        submit=args.submit,
     )  # fmt: skip
     tasks = matrix.plan(args.pairs, [method_path(m) for m in args.methods], args.seeds)
-    mine = part_of(tasks, args.part)
+    mine = part_of(tasks, args.part, args.share_teacher)
     make_folder(work_dir, '--work-dir')
     dataset, num_images, side = DATASETS.get(config.stem, (config.stem, 50_000, 32))
     num_images = num_images if args.num_images is None else args.num_images

@@ -2,12 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from os import PathLike
 from typing import Any
 
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from sortkd_det.distill import LogitBatch, Teacher
+from sortkd_det.distill import LogitBatch, Teacher, TeacherCache
 from sortkd_det.registry import ADAPTERS, SCOPE, build
 
 #: Why an adapter does not hand over what a method needs.
@@ -81,6 +82,19 @@ class Adapter(ABC):
             inputs: what the student's forward is given, preprocessed for it.
             data_samples: its samples.
         """
+
+    def keep_teacher(self, path: str | PathLike) -> TeacherCache:
+        """Keep the teacher's logits in a file, and take those that it has from there.
+
+        Raises:
+            ValueError: they depend on more than the images, so that none can be kept; or as
+                :class:`TeacherCache`.
+        """
+        raise ValueError(
+            f'teacher.cache keeps the logits of classifiers, and {type(self).__name__} reads '
+            'others: a detector has those of the places that the student looks at, which differ '
+            'from run to run; take teacher.cache (--share-teacher) out'
+        )
 
     @abstractmethod
     def batch(self, inputs: Any, data_samples: Any) -> LogitBatch:

@@ -1,5 +1,7 @@
 """Classifiers: both models see the same images."""
 
+from functools import partial
+from os import PathLike
 from typing import Any
 
 import torch
@@ -7,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from sortkd_det.classification.networks import Classifier
-from sortkd_det.distill import LogitBatch, Teacher
+from sortkd_det.distill import LogitBatch, Teacher, TeacherCache
 from sortkd_det.registry import ADAPTERS
 
 from .adapter import Adapter
@@ -37,6 +39,7 @@ class ClassifierAdapter(Adapter):
                 )
         teacher.class_map.check_same()
         teacher.class_map.check_numbers(student.num_classes, teacher.model.num_classes)
+        self._run_teacher = partial(teacher.start, 'forward', mode='tensor')
         self.reset()
 
     @classmethod
@@ -57,6 +60,11 @@ class ClassifierAdapter(Adapter):
         """Forget the last batch."""
         self._seen, self._teacher_logits = [], []
 
+    def keep_teacher(self, path: str | PathLike) -> TeacherCache:
+        """Keep the logits of each view: a classifier's depend on the images alone."""
+        self._run_teacher = cache = TeacherCache(path, self.teacher)
+        return cache
+
     def prepare(self, inputs: Tensor | list[Tensor], data_samples: Any) -> None:
         """Run the teacher on each view.
 
@@ -66,10 +74,7 @@ class ClassifierAdapter(Adapter):
         """
         views = inputs if isinstance(inputs, list | tuple) else [inputs]
         self._teacher_logits = [
-            self.teacher.start(
-                'forward', self.teacher.convert_inputs(images, self.student), mode='tensor'
-            )
-            for images in views
+            self._run_teacher(self.teacher.convert_inputs(images, self.student)) for images in views
         ]
 
     def batch(self, inputs: Tensor | list[Tensor], data_samples: Any) -> LogitBatch:

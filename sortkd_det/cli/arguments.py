@@ -116,5 +116,15 @@ def add_matrix_arguments(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         '--part', default='1/1', help='2/4: the second quarter of the runs, for one of 4 machines'
     )
+    parser.add_argument(
+        '--submit', default='', metavar='COMMAND',
+        help="has a cluster run each command that follows it, and waits: 'srun --gres=gpu:1'; "
+        '--jobs says how many wait there at once',
+    )  # fmt: skip
+    parser.add_argument(
+        '--share-teacher',
+        action='store_true',
+        help="run a classifier's teacher once for all methods of a seed; the results are the same",
+    )
     parser.add_argument('--cfg-options', nargs='+', default=[], help='key=value for every run')
     parser.add_argument('--debug', action='store_true', help='show the traceback of an error')

@@ -7,6 +7,7 @@ from .feature_term import FeatureTerm
 from .logit_batch import LogitBatch
 from .method import Method
 from .teacher import Teacher, load_weights
+from .teacher_cache import TeacherCache
 from .term import Term
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     'LogitBatch',
     'Method',
     'Teacher',
+    'TeacherCache',
     'Term',
     'load_weights',
     'read_config',

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from sortkd_det.adapters import build_adapter
 from sortkd_det.checkpoints import restore_history
-from sortkd_det.distill import ClassMap, LogitBatch, Method, Teacher
+from sortkd_det.distill import ClassMap, LogitBatch, Method, Teacher, TeacherCache
 from sortkd_det.distill.class_names import classes_of_dataset
 from sortkd_det.distill.learned_parameters import LearnedParameters
 from sortkd_det.distill.teacher import read_teacher_config
@@ -27,6 +28,7 @@ _MAP_ARGUMENTS = ('class_map', 'unmapped')
 _TEACHER_ARGUMENTS = (
     *('config', 'checkpoint', 'cfg_options', 'dtype', 'compile', 'channels_last'),
     *_MAP_ARGUMENTS,
+    'cache',
 )
 
 
@@ -58,7 +60,9 @@ class DistillHook(Hook):
         teacher: arguments of :class:`Teacher`: config, checkpoint, cfg_options, dtype,
             compile, channels_last; and, where its classes are not the student's, what
             :class:`ClassMap` takes as ``renamed`` and ``unmapped``: class_map, a dict of the
-            teacher's names and the student's, and unmapped, ``'error'`` or ``'ignore'``.
+            teacher's names and the student's, and unmapped, ``'error'`` or ``'ignore'``. With
+            cache, the path of a file, a classifier's logits are kept there for other runs of the
+            same batches, and read where it has them (:class:`TeacherCache`).
         method: the terms, in a list: arguments of :class:`Term` or :class:`FeatureTerm`.
         student_weight: multiplies the student's own losses; ≥ 0.
         check_teacher: before training, test the teacher on this many images of
@@ -97,6 +101,8 @@ class DistillHook(Hook):
             raise TypeError(
                 f"teacher.cfg_options must be dict('model.…': …), got {teacher['cfg_options']!r}"
             )
+        if not isinstance(teacher.get('cache'), str | PathLike | None):
+            raise TypeError(f'teacher.cache must be a path, got {teacher["cache"]!r}')
         if check_teacher is not None:
             check_whole('check_teacher', check_teacher)
         adapter = {'type': adapter} if isinstance(adapter, str) else adapter
@@ -106,6 +112,8 @@ class DistillHook(Hook):
         self.class_map_config = {
             name: self.teacher_config.pop(name) for name in _MAP_ARGUMENTS if name in teacher
         }
+        self.cache_path = self.teacher_config.pop('cache', None)
+        self.cache: TeacherCache | None = None
         self.adapter_config = adapter
         self.method = Method(method, student_weight)
         self.check_teacher = check_teacher
@@ -160,6 +168,8 @@ class DistillHook(Hook):
         teacher.to(next(student.parameters()).device)
         if self.check_teacher and is_testable:
             try_teacher(teacher, runner, self.check_teacher)
+        if self.cache_path:
+            self.cache = self.adapter.keep_teacher(self.cache_path)
         self._handles = [*self.adapter.attach(), *self._join(student)]
         if 'features' in self.method.needs:
             self._handles += self.adapter.attach_features()
@@ -217,6 +227,9 @@ class DistillHook(Hook):
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        if self.cache is not None:
+            self.cache.close()
+            runner.logger.info(self.cache.summary())
         if self.adapter.teacher.checksum() != self._teacher_checksum:
             raise RuntimeError(
                 "the teacher's weights or normalisation statistics changed during training, which "

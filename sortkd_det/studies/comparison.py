@@ -16,7 +16,7 @@ from rich.table import Table
 from sortkd_det.files import write_json
 
 from .coco_bootstrap import Resampled
-from .finished import Scored, in_points, main_metric
+from .finished import Scored, class_points, in_points, main_metric
 from .paired import Difference, mean_and_deviation, over_images, over_seeds
 
 #: What detections are resampled for.
@@ -36,7 +36,8 @@ class Row:
         over_seeds: the difference and its interval, if they share seeds.
         over_images: likewise over draws of images, the trained models being what they are; the
             mean over the seeds that both have.
-        classes: class → score and both differences, where there are detections.
+        classes: class → score and differences, where there are detections, or scores of classes
+            were logged.
     """
 
     group: str
@@ -155,6 +156,8 @@ def compare(
             mine = {seed: resampled[group, method, seed] for seed in own}
             others = {seed: resampled[group, baseline, seed] for seed in common}
             row = _with_images(row, mine, others, names, num_images, draws)
+        else:
+            row = _with_logged_classes(row, runs, metric)
         rows.append(row)
     return metric, rows
 
@@ -182,6 +185,25 @@ def _check_logged(run: Scored, ap: float) -> None:
             f'logged {100 * logged:.1f}; they are not of one test, or of other annotations or '
             'classes'
         )
+
+
+def _with_logged_classes(row: Row, runs: Sequence[Scored], metric: str) -> Row:
+    """The row with a row for each class that all its runs, and its baseline's, have logged."""
+    points = {
+        (run.method, run.seed): class_points(run, metric)
+        for run in runs
+        if run.group == row.group and run.method in (row.method, row.baseline)
+    }
+    classes = {}
+    for name in next(iter(points.values())):
+        if not all(name in each for each in points.values()):
+            continue
+        own, other = (
+            {seed: each[name] for (method, seed), each in points.items() if method == wanted}
+            for wanted in (row.method, row.baseline)
+        )
+        classes[name] = Row(row.group, name, own, row.baseline, over_seeds(own, other))
+    return dataclasses.replace(row, classes=classes)
 
 
 def _with_images(

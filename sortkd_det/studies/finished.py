@@ -4,6 +4,7 @@ import glob
 import json
 import math
 import re
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -213,6 +214,8 @@ def images_of(config: Config) -> Path | None:
 #: The metric that runs are compared by, the first that they have.
 MAIN_METRICS = ('accuracy/top1', 'coco/bbox_mAP', 'pascal_voc/mAP')
 _IN_PERCENT = ('accuracy/',)
+_OF_CLASS = re.compile(r'coco/(.+)_precision')
+_ROUNDED = 0.101  # points: MMDetection logs three decimals, of the classes and of their mean
 
 
 def main_metric(metrics: Mapping[str, float]) -> str:
@@ -253,3 +256,23 @@ def in_points(run: Scored, metric: str) -> float:
     if not (math.isfinite(value) and 0 <= value <= most):
         raise ValueError(f'{run.name}: {metric} must be from 0 to {most}, got {value}')
     return value * 100 / most
+
+
+def class_points(run: Scored, metric: str) -> dict[str, float]:
+    """A metric of a run by class, in points of 100, where it was logged.
+
+    CocoMetric does so with ``classwise=True``, as ``coco/<class>_precision``. These are the AP of
+    the last of its metrics (boxes, masks), whose name it does not tell: they count where their
+    mean is the metric that is asked for. Classes without anything to find, NaN or null, are left
+    out.
+
+    Raises:
+        ValueError: as :func:`in_points`.
+    """
+    points = {
+        match[1]: 100.0 * value
+        for name, value in run.metrics.items()
+        if value is not None and (match := _OF_CLASS.fullmatch(name)) and math.isfinite(value)
+    }
+    is_it = points and abs(statistics.fmean(points.values()) - in_points(run, metric)) <= _ROUNDED
+    return points if is_it else {}

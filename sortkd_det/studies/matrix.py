@@ -10,7 +10,8 @@ import itertools
 import json
 import os
 import re
-import subprocess
+import shlex
+import statistics
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,9 +28,12 @@ from sortkd_det.checkpoints import noted_checkpoint
 from sortkd_det.cli.arguments import CfgOptions
 from sortkd_det.cli.config import run_config
 from sortkd_det.cli.distillation import SETTINGS
+from sortkd_det.cli.packages import uses_mmdet
 from sortkd_det.files import write_json
 from sortkd_det.functional import check_whole
 
+from .commands import run_command
+from .cost import seconds_of_run
 from .finished import (
     DETECTIONS,
     Scored,
@@ -52,17 +56,30 @@ class Task:
         method: name or file of a method; ``'student'``: no method, the student alone.
         seed: of weights, order and augmentation.
         variant: name of the settings that it has beside those of all runs; ``''``: none.
+        of_all: the student alone, which the variant's settings do not concern: one run for all
+            such variants.
     """
 
     pair: str | None
     method: str
     seed: int
     variant: str = ''
+    of_all: bool = False
 
     @property
     def group(self) -> str:
         """Within which it is compared."""
         return '/'.join(filter(None, (self.pair, self.variant)))
+
+    @property
+    def kind(self) -> tuple[str | None, str, str]:
+        """What tasks have in common that differ in their seeds."""
+        return self.pair, '' if self.of_all else self.variant, self.method
+
+    @property
+    def shares(self) -> tuple[str | None, int]:
+        """What tasks have in common that see the same batches and the same teacher."""
+        return self.pair, self.seed
 
     @property
     def title(self) -> str:
@@ -72,7 +89,8 @@ class Task:
     @property
     def name(self) -> str:
         """Its folder, and its key in the results."""
-        return '/'.join(filter(None, (self.group, self.title, f'seed{self.seed}')))
+        group = self.pair if self.of_all else self.group
+        return '/'.join(filter(None, (group, self.title, f'seed{self.seed}')))
 
 
 class Matrix:
@@ -92,6 +110,11 @@ class Matrix:
         teacher_checkpoint: its weights, likewise.
         variants: name → further ``key=value`` of its runs; none: one variant without a name.
         metric: that runs are judged by; None: the main one of what they log.
+        share_teacher: run a classifier's teacher once on the batches that the runs of one pair
+            and seed have in common. Its logits lie in a file until the last of them is done; the
+            results are the same to the bit.
+        submit: words to put before each command, which have a cluster run it and wait for its
+            end: ``'srun --gres=gpu:1'``; the cluster then gives the GPUs.
     """
 
     def __init__(
@@ -106,6 +129,8 @@ class Matrix:
         teacher_checkpoint: str | None = None,
         variants: Mapping[str, Sequence[str]] | None = None,
         metric: str | None = None,
+        share_teacher: bool = False,
+        submit: str = '',
     ) -> None:
         self.variants = dict(variants or {'': ()})
         for option in itertools.chain(cfg_options, *self.variants.values()):
@@ -115,7 +140,16 @@ class Matrix:
         self.config, self.work_dir, self.repository = str(config), work_dir, repository
         self.cfg_options, self.data_root, self.gpus = list(cfg_options), data_root, gpus
         self.teacher, self.teacher_checkpoint = _absolute(teacher), _absolute(teacher_checkpoint)
-        self.metric = metric
+        self.metric, self.share_teacher = metric, share_teacher
+        try:
+            self.submit = shlex.split(submit)
+        except ValueError as error:
+            raise ValueError(f'--submit takes words as a shell has them, got {submit}') from error
+        if share_teacher and submit:
+            raise ValueError(
+                '--share-teacher keeps logits in a file of one machine, and --submit sends runs to '
+                'any; give one of the two, or have each machine run its share by --part'
+            )
         self._devices: Queue[str] = Queue()
         self._writes_detections = False
 
@@ -124,10 +158,13 @@ class Matrix:
     ) -> list[Task]:
         """All runs, seeds outermost: a table that is cut short has few seeds of everything.
 
+        Variants with settings of the distillation alone have one run of the student between them,
+        which is a task of each.
+
         Raises:
             FileNotFoundError: there is no such config or method.
-            ValueError: a pair is in no table of pairs, a setting finds no place, or a pair,
-                method or seed is named twice.
+            ValueError: a pair is in no table of pairs, a setting finds no place, a pair, method
+                or seed is named twice, or there is no teacher that could be shared.
         """
         titles = [Path(method).stem for method in methods]
         for name, values in (('--pairs', pairs), ('--methods', titles), ('--seeds', seeds)):
@@ -136,16 +173,40 @@ class Matrix:
         for seed in seeds:
             check_whole('--seeds', seed, minimum=0)
         rows = itertools.product(seeds, pairs or [None], self.variants, methods)
-        tasks = [Task(pair, method, seed, variant) for seed, pair, variant, method in rows]
+        tasks = [
+            Task(pair, method, seed, variant, method == STUDENT and self._is_of_all(variant))
+            for seed, pair, variant, method in rows
+        ]
         for task in tasks:
             if task.seed == seeds[0]:
-                self.config_of(task)
-            if set(methods) == {STUDENT} and self._given(task) != self._settings(task, False):
+                self._check_shareable(self.config_of(task), methods)
+            given = [*self.cfg_options, *self.variants[task.variant]]
+            if set(methods) == {STUDENT} and given != self._settings(task, False):
                 raise ValueError(
                     f'settings of a distillation ({", ".join(SETTINGS)}) would be without effect: '
                     '--methods names the student alone'
                 )
         return tasks
+
+    def _is_of_all(self, variant: str) -> bool:
+        """Whether a variant leaves the student alone as it is in others of its kind."""
+        settings = self.variants[variant]
+        return bool(variant) and all(map(_is_of_distillation, settings))
+
+    def _check_shareable(self, cfg: Config, methods: Sequence[str]) -> None:
+        if not self.share_teacher:
+            return
+        _check_setting(self.work_dir)
+        if uses_mmdet(cfg):
+            raise ValueError(
+                f'--share-teacher is for classifiers, and {self.config} is a detector: its teacher '
+                'is asked for the places that the student looks at, which differ from method to '
+                'method'
+            )
+        if set(methods) == {STUDENT}:
+            raise ValueError(
+                '--share-teacher would be without effect: --methods names the student alone'
+            )
 
     def config_of(self, task: Task) -> Config:
         """What a task is trained with."""
@@ -181,6 +242,28 @@ class Matrix:
             )
         return result
 
+    def seconds(self, tasks: Iterable[Task]) -> dict[tuple[str | None, str, str], float | str]:
+        """Seconds of a run of each kind (pair, variant and method), or why they are not known.
+
+        They are those of the runs that are done, or else come from a few steps of one.
+        """
+        kinds: dict[tuple[str | None, str, str], list[Task]] = {}
+        for task in tasks:
+            kinds.setdefault(task.kind, []).append(task)
+        return {kind: self._seconds_of(alike) for kind, alike in kinds.items()}
+
+    def _seconds_of(self, alike: Sequence[Task]) -> float | str:
+        """Seconds of each of some runs that differ in their seeds."""
+        done = [result['seconds'] for task in alike if (result := self.result(task))]
+        if done:
+            return statistics.fmean(done)
+        if self.submit:
+            return 'none is done, and the machines that --submit finds are not this one'
+        try:
+            return seconds_of_run(self.config_of(alike[0]), self.gpus)
+        except Exception as error:  # what would end the run too
+            return str(error)
+
     def run(self, tasks: Iterable[Task], jobs: int = 1) -> None:
         """Run what is left, ``jobs`` at once, each on GPUs of its own where there are any.
 
@@ -189,17 +272,41 @@ class Matrix:
             ValueError: more GPUs are asked for than there are, or as :meth:`result`.
         """
         check_whole('--jobs', jobs)
+        tasks = list({task.name: task for task in tasks}.values())
         left = [task for task in tasks if self.result(task) is None]
         if left:
             evaluator = self.config_of(left[0]).get('test_evaluator')
             is_coco = isinstance(evaluator, Mapping) and evaluator.get('type') == 'CocoMetric'
             self._writes_detections = is_coco
+            if is_coco:
+                _check_setting(self.work_dir)
         for devices in self._groups_of_gpus(jobs):
             self._devices.put(devices)
+        if self.share_teacher:
+            left = _first_of_each(left, jobs)
+            self._drop_logits(tasks)
+
+        def attempt(task: Task) -> str | None:
+            failure = self._attempt(task)
+            if self.share_teacher:
+                self._drop_logits([each for each in tasks if each.shares == task.shares])
+            return failure
+
         with ThreadPoolExecutor(jobs) as pool:
-            failures = [failure for failure in pool.map(self._attempt, left) if failure]
+            failures = [failure for failure in pool.map(attempt, left) if failure]
         if failures:
             raise RuntimeError('; '.join(failures))
+
+    def _logits_of(self, task: Task) -> Path:
+        """The file of the teacher's logits that a task shares with others."""
+        return self.work_dir / (task.pair or '') / f'teacher_seed{task.seed}.sqlite'
+
+    def _drop_logits(self, tasks: Iterable[Task]) -> None:
+        """Remove the files that all tasks are done with."""
+        needed = {task.shares for task in tasks if self.result(task) is None}
+        for task in tasks:
+            if task.shares not in needed:
+                self._logits_of(task).unlink(missing_ok=True)
 
     def save(self, tasks: Iterable[Task]) -> Path:
         """Write the results of all tasks that have one to one file; returns its path."""
@@ -241,15 +348,14 @@ class Matrix:
 
     def _given(self, task: Task) -> list[str]:
         """All settings that were given for a task."""
-        return [*self.cfg_options, *self.variants[task.variant]]
+        return [*self.cfg_options, *(() if task.of_all else self.variants[task.variant])]
 
     def _settings(self, task: Task, is_taught: bool) -> list[str]:
         """Those of a command; the distillation's are for runs that have one, and no test has."""
-        return [
-            option
-            for option in self._given(task)
-            if is_taught or re.split(r'[.=]', option)[0] not in SETTINGS
-        ]
+        given = self._given(task)
+        if is_taught:
+            return given + [f'teacher.cache={self._logits_of(task)}'] * self.share_teacher
+        return [each for each in given if not _is_of_distillation(each)]
 
     def _flags(self, task: Task) -> dict[str, str]:
         """The flags of ``tools/train.py`` beside the config."""
@@ -263,8 +369,10 @@ class Matrix:
         return self.metric or main_metric(metrics)
 
     def _groups_of_gpus(self, jobs: int) -> list[str]:
-        """What each job may see, as CUDA_VISIBLE_DEVICES has it; '' where there are no GPUs."""
-        num_gpus = torch.cuda.device_count()
+        """What each job may see, as CUDA_VISIBLE_DEVICES has it; '' where that is not our affair:
+        there are no GPUs, or a cluster gives them.
+        """
+        num_gpus = 0 if self.submit else torch.cuda.device_count()
         if num_gpus == 0:
             return [''] * jobs
         visible = os.environ.get('CUDA_VISIBLE_DEVICES')
@@ -284,27 +392,30 @@ class Matrix:
         folder.mkdir(parents=True, exist_ok=True)
         print(f'{task.name}: started', flush=True)
         train = self.command('train', task)
-        with (folder / 'output.log').open('w') as log:
+        log = folder / 'output.log'
+        log.unlink(missing_ok=True)
 
-            def call(command: list[str]) -> int:
-                return subprocess.run(
-                    command, cwd=self.repository, env=env, stdout=log, stderr=log
-                ).returncode
+        def call(command: list[str]) -> int:
+            return run_command(command, log, self.repository, env, self.submit)
 
+        try:
             code = call(train)
             if code == 0:
                 code = call(self.command('test', task, str(noted_checkpoint(str(folder)))))
-        self._devices.put(devices)
+        except (OSError, RuntimeError) as error:
+            return f'{task.name} failed: {error}'
+        finally:
+            self._devices.put(devices)
         metrics = tested_metrics(folder / 'test')
         if code or not metrics:
-            log = (folder / 'output.log').read_text().strip()
-            said = re.findall(r'^error: (.*?)(?: \(--debug .*\))?$', log, re.M) or log.split('\n')
-            return f'{task.name} failed (exit code {code}), see {folder}/output.log: {said[-1]}'
+            text = log.read_text().strip()
+            said = re.findall(r'^error: (.*?)(?: \(--debug .*\))?$', text, re.M) or text.split('\n')
+            return f'{task.name} failed (exit code {code}), see {log}: {said[-1]}'
         result = dict(
             pair=task.pair,
             method=task.method,
             seed=task.seed,
-            variant=task.variant,
+            variant='' if task.of_all else task.variant,
             options=self._options(task),
             metrics=metrics,
             seconds=round(time.perf_counter() - start, 1),
@@ -339,8 +450,13 @@ class Matrix:
         return [*command, '--cfg-options', *options]
 
 
-def part_of(tasks: Sequence[Task], part: str) -> list[Task]:
+def part_of(tasks: Sequence[Task], part: str, share_teacher: bool = False) -> list[Task]:
     """``'2/4'``: the second of four parts, each with every fourth task.
+
+    Args:
+        tasks: all of them.
+        part: which.
+        share_teacher: leave those together that share a teacher's logits, on one machine.
 
     Raises:
         ValueError: it is no such fraction.
@@ -349,12 +465,47 @@ def part_of(tasks: Sequence[Task], part: str) -> list[Task]:
     index, number = (int(value) for value in match.groups()) if match else (0, 0)
     if not 1 <= index <= number:
         raise ValueError(f'--part must be i/n with 1 ≤ i ≤ n, got {part}')
-    return list(tasks[index - 1 :: number])
+    keys = [task.shares if share_teacher else task.name for task in tasks]
+    mine = set(list(dict.fromkeys(keys))[index - 1 :: number])
+    return [task for task, key in zip(tasks, keys, strict=True) if key in mine]
+
+
+def _first_of_each(tasks: Sequence[Task], jobs: int) -> list[Task]:
+    """The order in which what one run computes of a teacher is there for the next.
+
+    Of as many groups as there are jobs, the first task of each, then the second of each, …; so
+    one writes while others wait for none, and few files are there at a time.
+    """
+    groups: dict[tuple, list[Task]] = {}
+    for task in tasks:
+        groups.setdefault(task.shares, []).append(task)
+    every = list(groups.values())
+    windows = [every[start : start + jobs] for start in range(0, len(every), jobs)]
+    return [
+        task
+        for window in windows
+        for turn in itertools.zip_longest(*window)
+        for task in turn
+        if task is not None
+    ]
 
 
 def method_path(method: str) -> str:
     """A method as runs in another folder name it: files by their full path."""
     return str(Path(method).resolve()) if method.endswith('.py') else method
+
+
+def _is_of_distillation(option: str) -> bool:
+    return re.split(r'[.=]', option)[0] in SETTINGS
+
+
+def _check_setting(folder: Path) -> None:
+    """Raise unless a path survives as the value of one of ``--cfg-options``."""
+    if re.search(r'[\s,()\[\]\'"]', str(folder)):
+        raise ValueError(
+            f'--work-dir {folder}: files in it are named by settings of the runs, which take no '
+            'spaces, commas, brackets or quotes; choose another'
+        )
 
 
 def _absolute(name: str | None) -> str | None:

@@ -149,6 +149,46 @@ def test_detections_that_are_not_those_of_the_test_are_refused(annotations, dete
         compare([Scored('kd', 0, detections=path)], {}, draws=5, annotations=path)
 
 
+def of_classes(method, *rows, **others):
+    """Runs of seeds 0, 1, …, each with the AP of a cat and of a dog, as CocoMetric logs them."""
+    return [
+        Scored(
+            method,
+            seed,
+            {
+                'coco/bbox_mAP': round((cat + dog) / 2, 3),
+                'coco/cat_precision': cat,
+                'coco/dog_precision': dog,
+                'coco/owl_precision': float('nan'),  # there is none in these images
+                'coco/emu_precision': None,  # nor of these; so JSON writes it
+                **others,
+            },
+        )
+        for seed, (cat, dog) in enumerate(rows)
+    ]
+
+
+def test_classes_are_compared_by_what_was_logged_where_there_are_no_detections():
+    runs = of_classes('student', (0.2, 0.4), (0.3, 0.5)) + of_classes('kd', (0.25, 0.4), (0.4, 0.5))
+    metric, rows = compare(runs, {'kd': 'student'})
+    assert metric == 'coco/bbox_mAP'
+    assert [list(row.classes) for row in rows] == [['cat', 'dog']] * 2
+    cat = rows[1].classes['cat']
+    assert cat.scores == pytest.approx({0: 25.0, 1: 40.0})
+    assert cat.over_seeds.mean == pytest.approx(7.5)
+    assert cat.over_images is None
+    assert rows[1].classes['dog'].over_seeds.mean == pytest.approx(0.0)
+    assert rows[0].classes['cat'].over_seeds is None
+
+
+def test_classes_of_another_metric_are_not_taken_for_this_one():
+    masks = of_classes('student', (0.2, 0.4), **{'coco/bbox_mAP': 0.35, 'coco/segm_mAP': 0.3})
+    assert compare(masks, {})[1][0].classes == {}
+    assert list(compare(masks, {}, 'coco/segm_mAP')[1][0].classes) == ['cat', 'dog']
+    mixed = masks + of_classes('kd', (0.2, 0.4))
+    assert compare(mixed, {'kd': 'student'})[1][1].classes == {}
+
+
 def test_a_comparison_is_saved_with_all_its_numbers(tmp_path):
     metric, rows = compare([*top1('student', 70, 72), *top1('kd', 71, 74)], {'kd': 'student'})
     save(tmp_path / 'out.json', metric, rows, dict(scored_on='test'))

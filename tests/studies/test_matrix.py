@@ -5,8 +5,10 @@ import re
 from pathlib import Path
 
 import pytest
+from small_runs import assert_same
 
-from sortkd_det.studies.matrix import Matrix, Task, part_of
+from sortkd_det.checkpoints import load_checkpoint
+from sortkd_det.studies.matrix import Matrix, Task, _first_of_each, part_of
 
 REPO = Path(__file__).parents[2]
 CIFAR = REPO / 'configs/cifar100.py'
@@ -34,11 +36,8 @@ def test_variants_are_groups_with_settings_of_their_own(tmp_path):
     short = ['train_cfg.max_epochs=4']
     matrix = Matrix(CIFAR, tmp_path, REPO, ['a=1'], variants={'short': short, 'long': ()})
     tasks = matrix.plan([PAIR], ['student', 'kd'], [0])
-    assert [task.name for task in tasks] == [
-        f'{PAIR}/{variant}/{method}/seed0'
-        for variant in ('short', 'long')
-        for method in ('student', 'kd')
-    ]
+    names = 'short/student', 'short/kd', 'student', 'long/kd'  # long has no settings of its own
+    assert [task.name for task in tasks] == [f'{PAIR}/{name}/seed0' for name in names]
     assert tasks[1].group == f'{PAIR}/short'
     assert matrix.config_of(tasks[1]).train_cfg.max_epochs == 4
     assert matrix.command('train', tasks[1])[-3:] == ['randomness.seed=0', 'a=1', *short]
@@ -70,6 +69,74 @@ def test_parts_share_the_tasks():
     tasks = [Task(None, 'kd', seed) for seed in range(5)]
     parts = [part_of(tasks, f'{index}/2') for index in (1, 2)]
     assert [[task.seed for task in part] for part in parts] == [[0, 2, 4], [1, 3]]
+
+
+def test_variants_of_the_distillation_have_one_student_between_them(tmp_path):
+    variants = {
+        'T1': ['method.0.loss.temperature=1'],
+        'T4': ['method.0.loss.temperature=4', 'student_weight=0.5'],
+        'long': ['train_cfg.max_epochs=300'],
+    }
+    matrix = Matrix(CIFAR, tmp_path, REPO, ['train_cfg.val_interval=2'], variants=variants)
+    tasks = matrix.plan([PAIR], ['student', 'kd'], [0])
+    assert [task.name.removeprefix(f'{PAIR}/') for task in tasks] == [
+        *('student/seed0', 'T1/kd/seed0', 'student/seed0', 'T4/kd/seed0'),
+        *('long/student/seed0', 'long/kd/seed0'),
+    ]
+    assert [part_of(tasks, f'{part}/2') for part in (1, 2)] == [
+        [tasks[0], tasks[2], tasks[3], tasks[5]],  # the first, third and fifth of the runs
+        [tasks[1], tasks[4]],
+    ]
+    path = tmp_path / PAIR / 'student/seed0/result.json'
+    path.parent.mkdir(parents=True)
+    options = {'cfg_options': ['train_cfg.val_interval=2'], 'data_root': None, 'gpus': 1}
+    path.write_text(json.dumps({'options': options, 'metrics': {'accuracy/top1': 50.0}}))
+    found = [(run.group, run.method, run.seed) for run in matrix.scored(tasks)]
+    assert found == [(f'{PAIR}/{variant}', 'student', 0) for variant in ('T1', 'T4')]
+
+
+def test_a_shared_teacher_is_one_file_of_a_pair_and_seed(tmp_path):
+    matrix = Matrix(CIFAR, tmp_path, REPO, share_teacher=True)
+    student, kd, sortkd = matrix.plan([PAIR], ['student', 'kd', 'sortkd'], [3])
+    setting = f'teacher.cache={tmp_path}/{PAIR}/teacher_seed3.sqlite'
+    for task in (kd, sortkd):
+        assert setting in matrix.command('train', task)
+        assert setting not in matrix.command('test', task, 'x.pth')
+    assert setting not in matrix.command('train', student)
+    hook = matrix.config_of(kd).custom_hooks[0]
+    assert hook.teacher.cache == setting.partition('=')[2]
+
+
+def test_tasks_that_share_a_teacher_stay_together_and_take_turns(tmp_path):
+    matrix = Matrix(CIFAR, tmp_path, REPO, share_teacher=True)
+    tasks = matrix.plan([PAIR], ['student', 'kd', 'dkd'], [0, 1, 2])
+    parts = [part_of(tasks, f'{part}/2', share_teacher=True) for part in (1, 2)]
+    assert [{task.seed for task in part} for part in parts] == [{0, 2}, {1}]
+    for jobs, expected in ((1, '000111222'), (2, '010101222'), (3, '012012012')):
+        assert ''.join(str(task.seed) for task in _first_of_each(tasks, jobs)) == expected
+
+
+@pytest.mark.parametrize(
+    ('config', 'methods', 'folder', 'says'),
+    [
+        (
+            'toy/student.py',
+            ['kd'],
+            'work',
+            r'--share-teacher is for classifiers, and .* a detector',
+        ),
+        ('cifar100.py', ['student'], 'work', 'without effect: --methods names the student alone'),
+        ('cifar100.py', ['kd'], 'my work', r'--work-dir .*my work: .* take no spaces'),
+    ],
+)
+def test_what_cannot_be_shared_is_refused_by_name(tmp_path, config, methods, folder, says):
+    teacher = {} if config == 'cifar100.py' else dict(teacher='resnet', teacher_checkpoint='x.pth')
+    teacher = {key: str(REPO / 'configs/toy/teacher.py') for key in teacher}
+    matrix = Matrix(
+        REPO / 'configs' / config, tmp_path / folder, REPO, share_teacher=True, **teacher
+    )
+    with pytest.raises(ValueError, match=says):
+        matrix.plan([PAIR] if config == 'cifar100.py' else [], methods, [0])
 
 
 def test_results_of_something_else_or_other_options_are_refused(tmp_path):
@@ -117,10 +184,11 @@ def test_a_matrix_of_detectors_is_run_once_and_compared(run_toy, tmp_path):
     assert run_toy(*arguments).count(': started') == 2
     arguments.append('1')
     dry = run_toy(*arguments, '--dry-run')
-    assert '4 runs, 2 are left, about ' in dry
+    assert re.search(r'4 runs, 2 are left, about \d+ s, 1 at once', dry)
+    assert re.search(r'student: 1 are left, about \d+ s each', dry)
     assert 'sortkd/seed0: done' in dry
     assert not (tmp_path / 'work/sortkd/seed1').exists()
-    said = run_toy(*arguments, '--out', tmp_path / 'out.json')
+    said = run_toy(*arguments, '--out', tmp_path / 'out.json', '--submit', 'env')
     assert re.findall('(.*): started', said) == ['student/seed1', 'sortkd/seed1']
     rows = json.loads((tmp_path / 'out.json').read_text())['rows']
     assert [(row['method'], list(row['scores'])) for row in rows] == [
@@ -135,6 +203,17 @@ def test_a_matrix_of_detectors_is_run_once_and_compared(run_toy, tmp_path):
     assert str(tmp_path) not in report
     assert rows[1]['over_images']['number'] == 6
     assert re.search(r'sortkd − student over images .*\(6\): ', said)
+
+
+def test_a_run_is_timed_by_its_first_steps_where_none_is_done(run_toy, tmp_path):
+    arguments = ['--methods', 'student', 'kd', '--dry-run', '--seeds', '0', '1']
+    said = run_toy(*arguments)
+    for method in ('student', 'kd'):
+        assert re.search(rf'^{method}: 2 are left, about \d+ s each$', said, re.MULTILINE)
+    said = run_toy(*arguments, teacher='nowhere.pth')
+    assert re.search(r'^kd: 2 are left, no estimate: .*nowhere\.pth', said, re.MULTILINE)
+    assert re.search(r'4 are left, about \d+ s for those with an estimate, 1 at once', said)
+    assert not (tmp_path / 'work').exists()
 
 
 def test_a_run_that_fails_is_named_with_its_log(run_python, pictures, tmp_path):
@@ -162,9 +241,35 @@ def test_a_run_that_fails_is_named_with_its_log(run_python, pictures, tmp_path):
             '--student configs/toy/student.py --methods student --variant lr=1',
             '--variant NAME key=value: a name has letters',
         ),
+        (
+            '--student configs/toy/student.py --methods kd --share-teacher --submit srun',
+            '--share-teacher keeps logits in a file of one machine, and --submit sends runs to any',
+        ),
+        (
+            '--student configs/toy/student.py --methods kd --submit "srun',
+            '--submit takes words as a shell has them, got "srun',
+        ),
     ],
 )
 def test_command_lines_that_ask_for_nothing_are_answered(run_python, arguments, says):
     done = run_python('tools/compare.py', *arguments.split(), check=False)
     assert done.returncode == 1
     assert says in done.stderr
+
+
+def test_methods_that_share_a_teacher_end_as_apart(run_python, pictures, teacher_weights, tmp_path):
+    def run(name, *arguments):
+        run_python(
+            'tools/compare.py', '--student', 'configs/clothing/student.py', '--teacher', 'resnet14',
+            '--teacher-checkpoint', teacher_weights, '--data-root', pictures, '--draws', 0,
+            '--work-dir', tmp_path / name, *arguments, '--cfg-options', 'model.num_classes=3',
+            'train_cfg.max_epochs=1', 'train_dataloader.batch_size=6',
+            'train_dataloader.dataset.size=20', 'default_hooks.checkpoint.interval=1',
+        )  # fmt: skip
+        checkpoint = load_checkpoint(str(tmp_path / name / 'sortkd/seed0/epoch_1.pth'))
+        return checkpoint['state_dict'], (tmp_path / name / 'sortkd/seed0/output.log').read_text()
+
+    shared, log = run('shared', '--methods', 'kd', 'sortkd', '--share-teacher')
+    assert re.search(r'the logits of 2 batches were read from .*, and those of 0 computed', log)
+    assert not list((tmp_path / 'shared').glob('**/*.sqlite*'))
+    assert_same(shared, run('apart', '--methods', 'sortkd')[0])

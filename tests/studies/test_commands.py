@@ -1,0 +1,62 @@
+"""Commands run here, and by words that stand for a cluster's."""
+
+import sys
+
+import pytest
+
+from sortkd_det.studies.commands import run_command
+
+SAY = [sys.executable, '-c', 'import sys; print(*sys.argv[1:]); sys.exit(int(sys.argv[1]))']
+
+
+@pytest.fixture
+def log(tmp_path):
+    return tmp_path / 'output.log'
+
+
+@pytest.fixture
+def scheduler(tmp_path):
+    """Words that run ``$@`` as a shell's line says."""
+
+    def write(line):
+        path = tmp_path / 'job.sh'
+        path.write_text(f'#!/bin/sh\n{line}\n')
+        path.chmod(0o755)
+        return [str(path), '--gres=gpu:1']
+
+    return write
+
+
+@pytest.mark.parametrize('status', [0, 3])
+def test_output_is_added_to_the_log_and_the_status_comes_back(log, tmp_path, status):
+    for _ in range(2):
+        assert run_command([*SAY, str(status), 'a b'], log, tmp_path) == status
+    assert log.read_text() == f'{status} a b\n' * 2
+
+
+@pytest.mark.parametrize(
+    'line',
+    [
+        pytest.param('shift; exec "$@"', id='waits and passes on'),
+        pytest.param('shift; "$@"; exit 0', id='waits and says nothing'),
+        pytest.param('shift; "$@"; exit 1', id='waits and says something else'),
+        pytest.param(
+            'shift; ("$@"; true) & sleep 0.01', id='comes back early, which is waited for'
+        ),
+    ],
+)
+@pytest.mark.parametrize('status', [0, 3])
+def test_a_cluster_runs_it_and_its_own_status_comes_back(log, tmp_path, scheduler, line, status):
+    command = [*SAY, str(status), "it's $HOME"]
+    assert run_command(command, log, tmp_path, submit=scheduler(line)) == status
+    assert log.read_text() == f"{status} it's $HOME\n"
+    assert [path.name for path in tmp_path.iterdir()].count('output.status') == 0
+
+
+def test_a_cluster_that_does_not_wait_or_does_not_run_it_is_named(log, tmp_path, scheduler):
+    log.with_suffix('.status').write_text('0')  # of an earlier run, which says nothing of this one
+    with pytest.raises(RuntimeError, match=r'job\.sh --gres=gpu:1 came back before .* must wait'):
+        run_command(SAY, log, tmp_path, submit=scheduler('exit 0'), patience=0.1)
+    assert run_command(SAY, log, tmp_path, submit=scheduler('exit 7')) == 7
+    with pytest.raises(FileNotFoundError, match='srum'):
+        run_command(SAY, log, tmp_path, submit=['srum'])
