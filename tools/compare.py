@@ -173,10 +173,10 @@ def show_plan(matrix: 'Matrix', tasks: Sequence['Task'], jobs: int) -> None:
         number = sum(task.kind == kind for task in left)
         name = '/'.join(filter(None, kind))
         if isinstance(seconds, str):
-            print(f'{name}: {number} are left, no estimate: {seconds}')
+            print(f'{name}: {number} left, no estimate: {seconds}')
             lacking = ' for those with an estimate'
         elif number:
-            print(f'{name}: {number} are left, about {format_duration(seconds)} each')
+            print(f'{name}: {number} left, about {format_duration(seconds)} each')
             total += number * seconds
     time = f'about {format_duration(total / jobs)}{lacking}, {jobs} at once'
     print(f'{len(tasks)} runs, {len(left)} are left' + (f', {time}' if left else ''))

@@ -184,8 +184,8 @@ def test_a_matrix_of_detectors_is_run_once_and_compared(run_toy, tmp_path):
     assert run_toy(*arguments).count(': started') == 2
     arguments.append('1')
     dry = run_toy(*arguments, '--dry-run')
-    assert re.search(r'4 runs, 2 are left, about \d+ s, 1 at once', dry)
-    assert re.search(r'student: 1 are left, about \d+ s each', dry)
+    assert re.search(r'4 runs, 2 are left, about \d+ (s|min), 1 at once', dry)
+    assert re.search(r'student: 1 left, about \d+ (s|min) each', dry)
     assert 'sortkd/seed0: done' in dry
     assert not (tmp_path / 'work/sortkd/seed1').exists()
     said = run_toy(*arguments, '--out', tmp_path / 'out.json', '--submit', 'env')
@@ -209,10 +209,10 @@ def test_a_run_is_timed_by_its_first_steps_where_none_is_done(run_toy, tmp_path)
     arguments = ['--methods', 'student', 'kd', '--dry-run', '--seeds', '0', '1']
     said = run_toy(*arguments)
     for method in ('student', 'kd'):
-        assert re.search(rf'^{method}: 2 are left, about \d+ s each$', said, re.MULTILINE)
+        assert re.search(rf'^{method}: 2 left, about \d+ (s|min) each$', said, re.MULTILINE)
     said = run_toy(*arguments, teacher='nowhere.pth')
-    assert re.search(r'^kd: 2 are left, no estimate: .*nowhere\.pth', said, re.MULTILINE)
-    assert re.search(r'4 are left, about \d+ s for those with an estimate, 1 at once', said)
+    assert re.search(r'^kd: 2 left, no estimate: .*nowhere\.pth', said, re.MULTILINE)
+    assert re.search(r'4 are left, about \d+ (s|min) for those with an estimate, 1 at once', said)
     assert not (tmp_path / 'work').exists()
 
 
