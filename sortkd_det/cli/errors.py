@@ -99,9 +99,12 @@ def _process_group_left_in_order() -> Iterator[None]:
     finally:
         if 'torch' in sys.modules:  # or no group was ever opened
             group = sys.modules['torch'].distributed
-            is_open = group.is_available() and group.is_initialized()
-            if is_open and (together or group.get_world_size() == 1):
-                group.destroy_process_group()
+            if group.is_available() and group.is_initialized():
+                from .launcher import wait_for_gloo
+
+                wait_for_gloo()
+                if together or group.get_world_size() == 1:
+                    group.destroy_process_group()
 
 
 def _log_traceback(error: Exception) -> str | None:

@@ -1,10 +1,14 @@
 """Runs of several processes: what a launcher tells each, and the group that they open."""
 
 import os
+import time
+from pathlib import Path
 
 import torch
 from mmengine.config import Config
 
+_GLOO_THREAD = 'pt_gloo_runloop'  # as torch names them
+_PATIENCE = 5.0  # seconds
 # What a launcher tells each process.
 _RANKS = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_LOCAL_RANK'}
 
@@ -39,6 +43,30 @@ def start_gloo(cfg: Config) -> None:
         broadcast_buffers=False,
         find_unused_parameters=cfg.get('find_unused_parameters', False),
     )
+
+
+def wait_for_gloo() -> None:
+    """Wait until gloo's threads have let go of the last tensors, before Python is shut down.
+
+    They do so after whoever waits for the result has gone on. For a tensor of Python's they need
+    the interpreter's lock, and asking for it in a shutdown ends the thread in the midst of C++, and
+    so the process by SIGABRT: seen where other processes kept such a thread from its processor.
+    """
+    if torch.distributed.get_backend() != 'gloo':
+        return
+    end = time.monotonic() + _PATIENCE
+    time.sleep(0.01)  # which gives them the lock
+    while any(map(_is_busy_in_gloo, Path('/proc/self/task').glob('*'))) and time.monotonic() < end:
+        time.sleep(0.01)
+
+
+def _is_busy_in_gloo(thread: Path) -> bool:
+    """Whether a thread of this process is one of gloo's that runs, or would if it could."""
+    try:
+        name, _, state = (thread / 'stat').read_text().partition('(')[2].rpartition(') ')
+    except OSError:  # it has ended
+        return False
+    return name == _GLOO_THREAD and state.startswith('R')
 
 
 def is_main_process() -> bool:

@@ -216,5 +216,5 @@ def test_methods_know_nothing_of_detection(name):
 def test_the_columns_that_are_sorted_are_a_setting_of_the_flags():
     flags = dict(teacher=R101, teacher_checkpoint='x.pth', method='sortkd')
     options = {'method.0.processors.0.sort_columns': 'classes'}
-    (method,) = [hook['method'] for hook in hooks_of(TOY, **flags, cfg_options=options)][:1]
-    assert method[0]['processors'] == [dict(type='SortLogits', sort_columns='classes')]
+    hook = hooks_of(TOY, **flags, cfg_options=options)[0]
+    assert hook['method'][0]['processors'] == [dict(type='SortLogits', sort_columns='classes')]
