@@ -51,7 +51,7 @@ _BATCH_SIZE, _ITERATIONS = 2, 2
 _SAMPLES = 64  # of RoIs and of anchors of an image, where samplers take some
 _THIN_CHANNELS = 32
 _SIZES = ('scale', 'scales', 'img_scale', 'crop_size', 'size', 'border')  # of transforms
-_SHRINK = 4  # what --by-flags divides them by
+_SHRINK = 2  # what --by-flags divides them by
 _PYTHONPATH = [path for path in [os.environ.get('PYTHONPATH')] if path]
 _PAGE = REPO / 'docs/detectors.md'
 
@@ -369,10 +369,16 @@ def small_options(cfg: Config) -> list[str]:
     """``--cfg-options`` that make a config's run one of two iterations on small images."""
     where, dataset = 'train_dataloader.dataset', cfg.train_dataloader.dataset
     sizes = _smaller(dataset, where)
+    others = []
     while 'dataset' in dataset:
+        others += [f'{where}.times=1'] if 'times' in dataset else []
         where, dataset = f'{where}.dataset', dataset.dataset
+    if 'Amp' in cfg.optim_wrapper.type:  # which needs a GPU
+        others.append('optim_wrapper.type=OptimWrapper')
+    length = f'max_iters={_ITERATIONS}' if 'max_iters' in cfg.train_cfg else 'max_epochs=1'
     return [
-        'train_cfg.max_epochs=1',
+        f'train_cfg.{length}',
+        *others,
         f'{where}.indices={_BATCH_SIZE * _ITERATIONS}',
         f'train_dataloader.batch_size={_BATCH_SIZE}',
         'train_dataloader.num_workers=0',
@@ -495,6 +501,7 @@ def train_by_flags(name: str, args: argparse.Namespace) -> Outcome:
 def _of_code(code: int, output: str) -> Outcome:
     """What came of a process that ended with ``code`` and told no outcome."""
     last = (output.strip().splitlines() or ['no output'])[-1]
+    last = last.partition(' (the traceback is in')[0].replace(f'{REPO}/', '')
     return Outcome(FAILS, f'exit code {code}: {last}')
 
 
