@@ -185,6 +185,10 @@ def ending(runner):
     }
 
 
+def weights(runner):
+    return {key: value.clone() for key, value in runner.model.state_dict().items()}
+
+
 def assert_same(first, second, path=''):
     if isinstance(first, torch.Tensor):
         assert torch.equal(first, second), path

@@ -72,9 +72,9 @@ class ClassifierAdapter(Adapter):
             inputs: (N, 3, H, W), the student's preprocessed images, or a list of two views.
             data_samples: unused.
         """
-        views = inputs if isinstance(inputs, list | tuple) else [inputs]
         self._teacher_logits = [
-            self._run_teacher(self.teacher.convert_inputs(images, self.student)) for images in views
+            self._run_teacher(self.teacher.convert_inputs(images, self.student))
+            for images in _views(inputs)
         ]
 
     def batch(self, inputs: Tensor | list[Tensor], data_samples: Any) -> LogitBatch:
@@ -97,7 +97,7 @@ class ClassifierAdapter(Adapter):
                 'call for each'
             )
         second = None
-        views = inputs if isinstance(inputs, list | tuple) else [inputs]
+        first_view = _views(inputs)[0]
         taught = self.teacher.finish(self._teacher_logits)
         seen = zip(reversed(taught), reversed(self._seen), strict=True)
         for teacher_logits, (logits, labels) in seen:
@@ -108,10 +108,15 @@ class ClassifierAdapter(Adapter):
                 weight=logits.new_ones(len(logits), dtype=torch.float32),
                 activation=self.activation,
                 background=None,
-                find_places=lambda: _whole_images(views[0]),
+                find_places=lambda: _whole_images(first_view),
                 second=second,
             )
         return second
+
+
+def _views(inputs: Tensor | list[Tensor]) -> list[Tensor]:
+    """The images of each view."""
+    return list(inputs) if isinstance(inputs, list | tuple) else [inputs]
 
 
 def _whole_images(images: Tensor) -> Tensor:

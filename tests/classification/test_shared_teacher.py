@@ -4,22 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
-import torch
-from small_runs import KillAt, Killed
+from small_runs import KillAt, Killed, assert_same, weights
 
 from sortkd_det.cli.runner import build_runner
 
 RECIPES = ['kd', 'sortctkd', 'sld', 'mlkd']
-
-
-def weights(runner):
-    return {key: value.clone() for key, value in runner.model.state_dict().items()}
-
-
-def assert_equal(first, second):
-    assert first.keys() == second.keys()
-    for key, value in first.items():
-        assert torch.equal(value, second[key]), key
 
 
 def counts(runner):
@@ -48,7 +37,7 @@ def test_methods_of_one_seed_have_the_same_batches_and_end_as_apart(make_shared,
     known = set()
     for recipe in RECIPES:
         shared = train(make_shared(recipe), f'{recipe}-shared')
-        assert_equal(weights(shared), weights(train(make_shared(recipe, cache=False), recipe)))
+        assert_same(weights(shared), weights(train(make_shared(recipe, cache=False), recipe)))
         needed = {(batch, view) for batch in range(4) for view in range(views.get(recipe, 1))}
         assert counts(shared) == (len(needed & known), len(needed - known))
         known |= needed
@@ -89,7 +78,7 @@ def test_a_killed_writer_and_a_resumed_reader_end_as_apart(make_shared, train, s
             runner.train()
         resumed = start(cfg, resume=True)
         resumed.train()
-        assert_equal(weights(resumed), apart)
+        assert_same(weights(resumed), apart)
         assert counts(resumed) == (found - 2, 4 - found)
 
 
@@ -99,7 +88,7 @@ def test_workers_leave_the_file_alone(make_shared, train):
         cfg = make_shared('kd')
         cfg.train_dataloader.num_workers, cfg.train_dataloader.persistent_workers = 2, True
         runner = train(cfg, name)
-        assert_equal(weights(runner), apart)
+        assert_same(weights(runner), apart)
     assert counts(runner) == (4, 0)
 
 
@@ -109,7 +98,7 @@ def test_a_damaged_file_does_not_end_a_run(make_shared, train, tmp_path):
     path = tmp_path / 'teacher.sqlite'
     path.write_bytes(path.read_bytes()[:5000])
     runner = train(make_shared('kd'), 'second')
-    assert_equal(weights(runner), apart)
+    assert_same(weights(runner), apart)
     assert counts(runner) == (0, 4)
     (log,) = Path(runner.log_dir).glob('*.log')
     assert re.search(r'teacher\.sqlite cannot be used \(.*\): the teacher is run', log.read_text())

@@ -10,6 +10,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from safetensors.torch import save_file
+from small_runs import assert_same, weights
 
 from sortkd_det.cli.config import run_config
 from sortkd_det.cli.runner import build_runner
@@ -41,16 +42,6 @@ TWO_VIEWS = {
 }
 
 
-def weights(runner):
-    return {key: value.clone() for key, value in runner.model.state_dict().items()}
-
-
-def assert_equal(first, second):
-    assert first.keys() == second.keys()
-    for key, value in first.items():
-        assert torch.equal(value, second[key]), key
-
-
 def watched(cfg, train):
     """Run it; the pairs and distillation losses of each batch, and the runner."""
     seen = []
@@ -69,7 +60,7 @@ def test_every_recipe_trains_validates_and_saves_a_plain_student(recipe, make_co
     plain = MODELS.get(network)(3)
     assert list(saved['state_dict']) == list(plain.state_dict())
     load_weights(plain, f'{runner.work_dir}/epoch_1.pth')
-    assert_equal(plain.state_dict(), weights(runner))
+    assert_same(plain.state_dict(), weights(runner))
     assert ('sortkd_det' in saved) == ('ctkd' in recipe)
     (log,) = Path(runner.log_dir).glob('*.log')
     assert re.search(r'accuracy/top1: \d', log.read_text())
@@ -161,7 +152,7 @@ def test_weights_teach_begin_and_are_tested_in_whatever_form_they_come(
     teacher = torch.load(teacher_weights, weights_only=True)['model']
     odd.custom_hooks[0].teacher.checkpoint = save('teacher', teacher)
     runner = train(odd, 'odd')
-    assert_equal(weights(expected), weights(runner))
+    assert_same(weights(expected), weights(runner))
     (log,) = Path(runner.log_dir).glob('*.log')
     for name in ('student', 'teacher'):
         said = f"{name}.* the prefix '{prefix}' is taken off all"
@@ -190,7 +181,7 @@ def test_weight_zero_is_bit_equal_to_the_student_alone(make_config, train):
     cfg.custom_hooks[0].student_weight = 1.0
     cfg.custom_hooks[0].method[0].weight = 0.0
     distilled = weights(train(cfg, 'distilled'))
-    assert_equal(distilled, weights(train(make_config('cifar100/student'), 'alone')))
+    assert_same(distilled, weights(train(make_config('cifar100/student'), 'alone')))
 
 
 @pytest.mark.parametrize('recipe', ['cifar100/sortdkd', 'cifar100/ctkd', 'cifar100/sld'])
@@ -201,7 +192,7 @@ def test_a_resumed_run_ends_bit_equal(recipe, make_config, train):
     cfg.param_scheduler.milestones = [2]
     whole = train(cfg, 'whole')
     cfg.resume, cfg.load_from = True, f'{whole.work_dir}/epoch_1.pth'
-    assert_equal(weights(train(cfg, 'resumed')), weights(whole))
+    assert_same(weights(train(cfg, 'resumed')), weights(whole))
 
 
 def test_the_number_of_workers_changes_nothing(make_config, train):
@@ -210,7 +201,7 @@ def test_the_number_of_workers_changes_nothing(make_config, train):
     alone = weights(train(cfg, 'alone'))
     cfg.train_dataloader.num_workers = 2
     cfg.train_dataloader.persistent_workers = True
-    assert_equal(weights(train(cfg, 'workers')), alone)
+    assert_same(weights(train(cfg, 'workers')), alone)
 
 
 def test_another_seed_gives_another_run(make_config, train):

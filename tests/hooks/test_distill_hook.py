@@ -9,6 +9,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from small_runs import weights
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sortkd_det.adapters import RoIHeadAdapter
@@ -56,10 +57,6 @@ def train(cfg, name='run'):
     runner = build_runner(cfg)
     runner.train()
     return runner
-
-
-def weights(runner):
-    return {key: value.clone() for key, value in runner.model.state_dict().items()}
 
 
 def hook_of(runner):
