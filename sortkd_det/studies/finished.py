@@ -22,6 +22,11 @@ _SEED = re.compile(r'seed_?(\d+)')
 _ON = {'test': 'test', 'val': 'last validation'}
 
 
+def detections_prefix(folder: Path) -> str:
+    """What CocoMetric is told as ``outfile_prefix``, to leave detections in a run's folder."""
+    return str(folder / DETECTIONS).removesuffix('.bbox.json')
+
+
 @dataclass(frozen=True)
 class Scored:
     """What a run, or a file of detections, is compared by.

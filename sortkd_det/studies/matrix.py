@@ -38,6 +38,7 @@ from .finished import (
     DETECTIONS,
     Scored,
     annotations_of,
+    detections_prefix,
     images_of,
     main_metric,
     tested_metrics,
@@ -445,8 +446,7 @@ class Matrix:
         is_taught = tool == 'train' and task.method != STUDENT
         options = [f'randomness.seed={task.seed}', *self._settings(task, is_taught)]
         if tool == 'test' and self._writes_detections:
-            prefix = str(folder / DETECTIONS).removesuffix('.bbox.json')
-            options.append(f'test_evaluator.outfile_prefix={prefix}')
+            options.append(f'test_evaluator.outfile_prefix={detections_prefix(folder)}')
         return [*command, '--cfg-options', *options]
 
 

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from sortkd_det.functional import sort_logits
 
+from .teacher_analysis import probabilities_of
+
 _LABEL, _MOVED, _SAME = '#d55e00', '#0072b2', '#c4c4c4'
 _CONTEXT = 0.6  # how much of a box's size the crop shows on each side of it
 
@@ -25,8 +27,9 @@ def draw_sorting(
     box: Sequence[float] | None = None,
     truth: Sequence[float] | None = None,
     caption: str = '',
+    activation: str = 'softmax',
 ) -> None:
-    """Draw the softmax of a row of teacher logits before and after :func:`sort_logits`.
+    """Draw the probabilities of a row of teacher logits before and after :func:`sort_logits`.
 
     Classes stand in the teacher's own order in both halves, so that a bar that
     differs is a class that sorting moved.
@@ -40,6 +43,7 @@ def draw_sorting(
         box: x1, y1, x2, y2 of the sample in ``image``, in pixels.
         truth: the same of its ground-truth box.
         caption: a line about the sample.
+        activation: what the head makes of its logits, ``'softmax'`` or ``'sigmoid'``.
 
     Raises:
         ValueError: the numbers of names and of classes differ, or a label is out of
@@ -61,7 +65,7 @@ def draw_sorting(
         _draw_crop(figure.add_subplot(grid[:, 0]), image, box, truth)
     upper = figure.add_subplot(grid[0, -1])
     lower = figure.add_subplot(grid[1, -1], sharex=upper, sharey=upper)
-    percents = 100 * torch.stack([before, after]).softmax(1)[:, order].numpy()
+    percents = 100 * probabilities_of(torch.stack([before, after]), activation)[:, order].numpy()
     names = [classes[c] for c in order.tolist()]
     rank = order.tolist().index(label) + 1
     _draw_bars(upper, percents[0], names, colours)
@@ -87,7 +91,8 @@ def draw_sorting(
         ncols=3,
     )
     figure.suptitle(
-        'SortKD on one foreground proposal' + (f' ({caption})' if caption else ''), fontsize=13
+        'SortKD on one sample that lies on an object' + (f' ({caption})' if caption else ''),
+        fontsize=13,
     )
     figure.savefig(path)
 
@@ -104,9 +109,9 @@ def _draw_crop(
     axes: Axes, image: np.ndarray, box: Sequence[float] | None, truth: Sequence[float] | None
 ) -> None:
     axes.imshow(image, interpolation='nearest')
-    axes.set_title('the proposal in its image', loc='left', fontsize=11)
+    axes.set_title('the sample in its image', loc='left', fontsize=11)
     axes.set_axis_off()
-    frames = [(truth, '#00e05a', '-', 'ground truth'), (box, 'white', '--', 'proposal')]
+    frames = [(truth, '#00e05a', '-', 'ground truth'), (box, 'white', '--', 'sample')]
     for corners, colour, style, name in frames:
         if corners is not None:
             x1, y1, x2, y2 = map(float, corners)

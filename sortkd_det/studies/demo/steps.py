@@ -26,59 +26,20 @@ from sortkd_det.checkpoints import noted_checkpoint
 from sortkd_det.cli.config import run_config
 from sortkd_det.functional import check_positive
 
+from ..finished import DETECTIONS, detections_prefix
 from ..progress import StepProgress, format_duration
 from ..report import METRICS, results_table
 from ..scalars import read_scalars
 from .compare import FIGURES, Contestant, compare
 from .results import DemoError, Results, StepSettings, digest_of, hold
 from .toy_coco import MARKER_NAME, generate_toy_coco
+from .trainings import TEACHER, TRAININGS, Training
 
 _VERSIONS = ('torch', 'mmengine', 'mmcv', 'mmdet', 'numpy', 'sortkd_det')
 _TAIL = 15  # lines of a log that an error shows
 _OVERHEAD = 25.0  # seconds that a training takes to start and to be tested
 _COMPARING = 20.0  # seconds that speed and figures take
 _COMPARE = 'compare'
-# Images that the teacher is tested on beforehand, and iterations between two looks at it.
-_WATCHING = {'check_teacher': 100, 'audit.interval': 25}
-
-
-@dataclass(frozen=True)
-class Training:
-    """One training of the demo.
-
-    Attributes:
-        name: of its folder and of its entry in the results.
-        title: what tables and figures call it.
-        config: path within the repository.
-        seconds_per_iteration: about, on two CPU cores; what remains is first
-            estimated with it, and then with what was measured.
-        method: by which the demo's teacher teaches it, or None.
-    """
-
-    name: str
-    title: str
-    config: str
-    seconds_per_iteration: float
-    method: str | None = None
-
-    @property
-    def flags(self) -> dict[str, str]:
-        """The flags of ``tools/train.py`` beside the config, but for the teacher's weights."""
-        return dict(teacher=TEACHER.config, method=self.method) if self.method else {}
-
-    @property
-    def options(self) -> dict[str, int]:
-        """What the run says to ``--cfg-options``."""
-        return _WATCHING if self.method else {}
-
-
-TEACHER = Training('teacher', 'teacher', 'configs/toy/teacher.py', 0.24)
-TRAININGS = (
-    TEACHER,
-    Training('student', 'student alone', 'configs/toy/student.py', 0.17),
-    Training('kd', 'KD', 'configs/toy/student.py', 0.21, method='kd'),
-    Training('sortkd', 'SortKD', 'configs/toy/student.py', 0.21, method='sortkd'),
-)
 
 
 @dataclass(frozen=True)
@@ -324,6 +285,7 @@ class Demo:
         command = [
             *('tools/test.py', training.config, str(checkpoint)),
             *('--work-dir', str(folder / 'test'), '--data-root', str(self.data_root)),
+            *('--cfg-options', f'test_evaluator.outfile_prefix={detections_prefix(folder)}'),
         ]
         self._run(f'testing {training.title}', command, f'{training.name}_test', lambda: None)
         written = max((folder / 'test').glob('*/*.json'), default=None)
@@ -389,13 +351,14 @@ class Demo:
                 checkpoint=self.work_dir / self.results.step(t.name)['checkpoint'],
                 work_dir=self.work_dir / t.name,
                 metrics=self.results.step(t.name)['metrics'],
+                detections=self.work_dir / t.name / DETECTIONS,
             )
             for t in TRAININGS
         }
         found = compare(
             contestants,
             teacher=TEACHER.title,
-            students=(TRAININGS[1].title, TRAININGS[-1].title),
+            students=[t.title for t in TRAININGS if t != TEACHER],
             data_root=self.data_root,
             folder=self.work_dir,
             watch=lambda share, note: self.progress.update(_COMPARE, share, note),
@@ -419,23 +382,27 @@ class Demo:
             f'img/s: {compared["device"]}, {compared["threads"]} threads, batches of 1, with '
             f'preprocessing and NMS; median of {compared["num_timed"]} images, the models in turns.'
         )
+        for each in compared['differences']:
+            show(
+                f'{each["model"]} - {each["baseline"]}: AP {each["difference"]}, {each["verdict"]}'
+            )
         show(
-            'Differences between the students may be noise at this size: one seed, '
-            f'{num_val} validation images.'
+            'Brackets: 95 % intervals over the choice of the validation images, whose number '
+            'follows. What another seed would add is not in them: one was trained.'
         )
         error = compared['teacher_fg_error']
         show(
-            'Teacher on foreground proposals: the run was too short for the audit to log anything.'
+            'Teacher on samples of objects: the run was too short for the audit to log anything.'
             if error is None
             else f'While SortKD trained, the teacher was wrong on {100 * error:.1f} % of the '
-            'foreground proposals; there sorting puts the label on top.'
+            'samples of objects; there sorting puts the label on top.'
         )
         show(f'All steps took {format_duration(data["seconds"])}. Written:')
         written = ['results.json', *filter(None, compared['figures'].values()), 'logs/']
         for path in [*written, *(f'{t.name}/' for t in TRAININGS)]:
             show(f'  {_shown(self.work_dir)}/{path}', highlight=False, soft_wrap=True)
         for name in (name for name in FIGURES if compared['figures'].get(name) is None):
-            show(f'  ({FIGURES[name]} was not drawn: no proposal of the student lay on an object)')
+            show(f'  ({FIGURES[name]} was not drawn: no sample of the student lay on an object)')
 
     # -- small matters -------------------------------------------------------
 
@@ -444,7 +411,8 @@ class Demo:
 
     def _num_iterations(self, training: Training) -> int:
         cfg = self.configs[training.name]
-        batches = math.ceil(self.toy_set['num_train'] / cfg.train_dataloader.batch_size)
+        loader, images = cfg.train_dataloader, self.toy_set['num_train']
+        batches = math.ceil(min(loader.dataset.indices or images, images) / loader.batch_size)
         return batches * cfg.train_cfg.max_epochs
 
     def _how_to_go_on(self) -> str:

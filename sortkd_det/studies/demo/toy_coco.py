@@ -128,7 +128,7 @@ CLASSES = tuple(shape.name for shape in SHAPES)
 def generate_toy_coco(
     root: str | Path,
     num_train: int = 400,
-    num_val: int = 100,
+    num_val: int = 400,
     image_size: tuple[int, int] = (160, 160),
     seed: int = 0,
 ) -> Path:

@@ -17,7 +17,7 @@ from mmengine.config import Config
 from mmengine.structures import InstanceData
 
 from sortkd_det.studies.demo.compare import teacher_error
-from sortkd_det.studies.demo.foreground_rois import ForegroundRoI, choose_wrong
+from sortkd_det.studies.demo.example import Example, choose_wrong
 from sortkd_det.studies.demo.panels import draw_panels
 from sortkd_det.studies.demo.results import (
     DemoError,
@@ -27,7 +27,8 @@ from sortkd_det.studies.demo.results import (
     hold,
     write_json,
 )
-from sortkd_det.studies.demo.steps import TRAININGS, Demo, DemoOptions
+from sortkd_det.studies.demo.steps import Demo, DemoOptions
+from sortkd_det.studies.demo.trainings import TRAININGS
 from sortkd_det.studies.latency import measure_latencies
 from sortkd_det.studies.scalars import RunScalars
 
@@ -147,6 +148,7 @@ class Untrained(Demo):
             threads=2,
             num_timed=2,
             teacher_fg_error=0.25,
+            differences=[dict(model='KD', baseline='student alone', difference='+1', verdict='so')],
         )
 
 
@@ -178,12 +180,12 @@ ALL = [f'{verb} {training.title}' for training in TRAININGS for verb in ('traini
 
 def test_finished_steps_are_skipped(run_untrained, capsys):
     assert run_untrained() == ALL
-    assert 'one seed, 2 validation images' in ' '.join(capsys.readouterr().out.split())
+    assert 'KD - student alone: AP +1, so' in ' '.join(capsys.readouterr().out.split())
     assert run_untrained() == []
     shown = ' '.join(capsys.readouterr().out.split())
     assert 'SortKD 100 %; finished before' in shown
     assert 'SortKD 50.0' in shown
-    assert 'wrong on 25.0 % of the foreground proposals' in shown
+    assert 'wrong on 25.0 % of the samples of objects' in shown
 
 
 def test_what_was_trained_is_not_trained_again_where_only_its_test_is_missing(
@@ -288,17 +290,17 @@ def test_latencies_are_measured_no_longer_than_they_may():
     assert [len(seconds) for seconds in latencies.values()] == [1, 1]
 
 
-def make_roi(logits, label=0):
-    box = torch.tensor([0.0, 0, 10, 10])
-    return ForegroundRoI('image.png', box, box, label, 0.9, torch.tensor(logits))
+def make_example(logits, activation='softmax'):
+    box, picture = torch.tensor([0.0, 0, 10, 10]), np.zeros((10, 10, 3), np.uint8)
+    return Example(picture, box, box, 0, 0.9, torch.tensor(logits), activation)
 
 
 def test_the_example_is_one_on_which_the_teacher_is_wrong():
-    right = make_roi([3.0, 1.0, 0.0, 0.0])
-    second = make_roi([2.0, 3.0, 0.0, 0.0])
-    third = make_roi([1.0, 3.0, 2.0, 0.0])
-    clearer_third = make_roi([1.5, 3.0, 2.2, 0.0])
-    assert [roi.rank for roi in (right, second, third)] == [1, 2, 3]
+    right = make_example([3.0, 1.0, 0.0, 0.0])
+    second = make_example([2.0, 3.0, 0.0, 0.0])
+    third = make_example([1.0, 3.0, 2.0, 0.0])
+    clearer_third = make_example([1.5, 3.0, 2.2, 0.0])
+    assert [each.rank for each in (right, second, third)] == [1, 2, 3]
     assert choose_wrong([right, third, second, clearer_third]) is clearer_third
     assert choose_wrong([right, second]) is second
     assert choose_wrong([right]) is right
