@@ -1,5 +1,6 @@
 """Dense heads: RetinaNet, FCOS, ATSS, GFL, RTMDet, YOLOX and their kin, place by place."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,6 +26,7 @@ from .dense_heads import (
     Grids,
     activation_of_head,
     ask,
+    boxes_of,
     check_readable,
     class_levels,
     dense_head_of,
@@ -139,6 +141,7 @@ class DenseHeadAdapter(DetectorAdapter):
                 all_logits(each, maps, loss)
                 for each, loss in zip((maps, teacher_maps), losses, strict=True)
             )
+            image, index = torch.ones_like(labels).nonzero(as_tuple=True)
             labels, weight = labels.flatten(), weight.flatten()
         else:
             chosen = labels != background
@@ -149,7 +152,8 @@ class DenseHeadAdapter(DetectorAdapter):
                 gather(each, rows, loss)
                 for each, loss in zip((maps, teacher_maps), losses, strict=True)
             )
-            labels, weight = (each[rows.image, rows.index] for each in (labels, weight))
+            image, index = rows.image, rows.index
+            labels, weight = (each[image, index] for each in (labels, weight))
         return LogitBatch(
             student=student,
             teacher=taught,
@@ -160,6 +164,9 @@ class DenseHeadAdapter(DetectorAdapter):
             divisor='positives',
             sources=self.reader.sources,
             find_boxes=find_boxes,
+            find_places=None
+            if is_head(self.head, 'SOLOHead')
+            else functools.partial(_places, self.head, maps, image, index),
         )
 
     def _find_boxes(
@@ -265,6 +272,12 @@ class DenseHeadAdapter(DetectorAdapter):
                 f'negatives is {self.negatives!r}, and the class logits of {names[0]} are trained '
                 "on rows of objects alone, so that on others they say nothing; give 'none'"
             )
+
+
+def _places(head: nn.Module, maps: Sequence[Tensor], image: Tensor, index: Tensor) -> Tensor:
+    """(N, 5): the image and the box of each prior."""
+    boxes = boxes_of(head, maps)[index]
+    return torch.cat([image[:, None].to(boxes), boxes], dim=1)
 
 
 def _kind(head: nn.Module) -> str:

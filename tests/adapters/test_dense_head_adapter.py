@@ -153,6 +153,24 @@ def test_the_teacher_is_read_at_the_same_priors(name):
         assert torch.equal(batch.student.detach(), batch.teacher)
 
 
+@pytest.mark.parametrize('name', ['RetinaNet', 'GFL', 'FCOS', 'SSD'])
+def test_a_row_lies_at_its_prior(name):
+    few, every = (dense_adapter(name, negatives) for negatives in ('none', 'all'))
+    data = prepared(every.student, name)
+    batch, _ = forward(every, *data)
+    places = batch.find_places()
+    sizes = [level.shape[-2:] for level in every.reader.maps]
+    priors = torch.cat(every.head.prior_generator.grid_priors(sizes, device='cpu'))
+    assert places[:, 0].tolist() == [0] * len(priors) + [1] * len(priors)
+    middles = (places[:, 1:3] + places[:, 3:]) / 2
+    assert torch.equal(middles, ((priors[:, :2] + priors[:, -2:]) / 2).repeat(2, 1))
+    rows = {tuple(row): index for index, row in enumerate(batch.student.tolist())}
+    batch, _ = forward(few, *data)
+    assert 0 < len(batch.student) < len(rows)
+    at = [rows[tuple(row)] for row in batch.student.tolist()]
+    assert torch.equal(batch.find_places(), places[at])
+
+
 @pytest.mark.parametrize('name', ['RetinaNet', 'PISA-RetinaNet', 'YOLOX'])
 def test_the_order_of_rows_is_not_guessed_from_one_image(name):
     adapter = dense_adapter(name)
