@@ -12,7 +12,7 @@ from sortkd_det.cli.arguments import (
 from sortkd_det.cli.errors import run_tool
 
 _EXAMPLE = """example:
-  python tools/analyze_teacher.py configs/toy/student.py --teacher configs/toy/teacher.py \\
+  python tools/analyze_teacher.py configs/toy/gfl_student.py --teacher configs/toy/gfl_teacher.py \\
       --teacher-checkpoint work_dirs/demo/teacher/epoch_14.pth --work-dir work_dirs/analysis
 """
 

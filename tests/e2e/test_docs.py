@@ -105,7 +105,7 @@ def test_a_processor_and_a_loss_of_ones_own_train(tmp_path, toy_data, random_tea
     shutil.copytree(REPO / 'configs', tmp_path / 'configs')
     (tmp_path / 'my_methods.py').write_text(own)
     (tmp_path / 'my_method.py').write_text(method)
-    checkpoint = tmp_path / 'work_dirs/demo/teacher/epoch_14.pth'
+    checkpoint = tmp_path / 'work_dirs/teacher/epoch_14.pth'
     checkpoint.parent.mkdir(parents=True)
     shutil.copy(random_teacher, checkpoint)
     done = run_python(
