@@ -16,8 +16,7 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.structures import InstanceData
 
-from sortkd_det.studies.demo.compare import teacher_error
-from sortkd_det.studies.demo.example import Example, choose_wrong
+from sortkd_det.studies.demo.compare import find_differences, teacher_error
 from sortkd_det.studies.demo.panels import draw_panels
 from sortkd_det.studies.demo.results import (
     DemoError,
@@ -260,6 +259,40 @@ def test_the_error_of_the_teacher_is_that_of_the_last_entries():
     assert teacher_error(RunScalars({1: {'loss': 1.0}})) is None
 
 
+def boxes_file(path, *scores):
+    """Detections of two images with a box of 10 x 10 each: where a score is None, beside it."""
+    found = [
+        dict(image_id=1 + i, category_id=1, bbox=[50 * (s is None), 0, 10, 10], score=s or 0.5)
+        for i, s in enumerate(scores)
+    ]
+    path.write_text(json.dumps(found))
+    return path
+
+
+def test_students_are_compared_with_the_one_before(tmp_path):
+    images = [dict(id=i, file_name=f'{i}.png', width=99, height=99) for i in (1, 2)]
+    box = dict(category_id=1, bbox=[0, 0, 10, 10], area=100, iscrowd=0)
+    truth = dict(
+        images=images,
+        annotations=[dict(box, id=i, image_id=i) for i in (1, 2)],
+        categories=[dict(id=1, name='circle')],
+    )
+    (tmp_path / 'truth.json').write_text(json.dumps(truth))
+    files = {
+        'alone': boxes_file(tmp_path / 'alone.json', 0.9, None),  # half of the boxes: AP 50.5
+        'KD': boxes_file(tmp_path / 'kd.json', 0.9, 0.8),
+        'SortKD': boxes_file(tmp_path / 'sortkd.json', 0.9, 0.8),
+    }
+    kd, sortkd = find_differences(files, tmp_path / 'truth.json')
+    assert (kd['model'], kd['baseline']) == ('KD', 'alone')
+    assert kd['difference'] == '+49.50 [+0.00, +100.00] (2)'
+    assert 'within noise' in kd['verdict']
+    assert (sortkd['model'], sortkd['baseline']) == ('SortKD', 'KD')
+    assert sortkd['difference'] == '+0.00 [+0.00, +0.00] (2)'
+    (tmp_path / 'kd.json').write_text('[]')  # as a model leaves it that detects nothing
+    assert find_differences(files, tmp_path / 'truth.json') == []
+
+
 class Sleeper(torch.nn.Module):
     def __init__(self, seconds, order):
         super().__init__()
@@ -288,23 +321,6 @@ def test_latencies_are_measured_no_longer_than_they_may():
     models = {'slow': Sleeper(0.05, []), 'fast': Sleeper(0.0, [])}
     latencies = measure_latencies(models, [{} for _ in range(50)], budget=0.01)
     assert [len(seconds) for seconds in latencies.values()] == [1, 1]
-
-
-def make_example(logits, activation='softmax'):
-    box, picture = torch.tensor([0.0, 0, 10, 10]), np.zeros((10, 10, 3), np.uint8)
-    return Example(picture, box, box, 0, 0.9, torch.tensor(logits), activation)
-
-
-def test_the_example_is_one_on_which_the_teacher_is_wrong():
-    right = make_example([3.0, 1.0, 0.0, 0.0])
-    second = make_example([2.0, 3.0, 0.0, 0.0])
-    third = make_example([1.0, 3.0, 2.0, 0.0])
-    clearer_third = make_example([1.5, 3.0, 2.2, 0.0])
-    assert [each.rank for each in (right, second, third)] == [1, 2, 3]
-    assert choose_wrong([right, third, second, clearer_third]) is clearer_third
-    assert choose_wrong([right, second]) is second
-    assert choose_wrong([right]) is right
-    assert choose_wrong([]) is None
 
 
 def test_panels_show_an_image_per_row_and_a_model_per_column(tmp_path):
