@@ -1,6 +1,5 @@
 """Dense heads: RetinaNet, FCOS, ATSS, GFL, RTMDet, YOLOX and their kin, place by place."""
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,7 +25,6 @@ from .dense_heads import (
     Grids,
     activation_of_head,
     ask,
-    boxes_of,
     check_readable,
     class_levels,
     dense_head_of,
@@ -141,7 +139,6 @@ class DenseHeadAdapter(DetectorAdapter):
                 all_logits(each, maps, loss)
                 for each, loss in zip((maps, teacher_maps), losses, strict=True)
             )
-            image, index = torch.ones_like(labels).nonzero(as_tuple=True)
             labels, weight = labels.flatten(), weight.flatten()
         else:
             chosen = labels != background
@@ -152,8 +149,7 @@ class DenseHeadAdapter(DetectorAdapter):
                 gather(each, rows, loss)
                 for each, loss in zip((maps, teacher_maps), losses, strict=True)
             )
-            image, index = rows.image, rows.index
-            labels, weight = (each[image, index] for each in (labels, weight))
+            labels, weight = (each[rows.image, rows.index] for each in (labels, weight))
         return LogitBatch(
             student=student,
             teacher=taught,
@@ -164,9 +160,6 @@ class DenseHeadAdapter(DetectorAdapter):
             divisor='positives',
             sources=self.reader.sources,
             find_boxes=find_boxes,
-            find_places=None
-            if is_head(self.head, 'SOLOHead')
-            else functools.partial(_places, self.head, maps, image, index),
         )
 
     def _find_boxes(
@@ -272,12 +265,6 @@ class DenseHeadAdapter(DetectorAdapter):
                 f'negatives is {self.negatives!r}, and the class logits of {names[0]} are trained '
                 "on rows of objects alone, so that on others they say nothing; give 'none'"
             )
-
-
-def _places(head: nn.Module, maps: Sequence[Tensor], image: Tensor, index: Tensor) -> Tensor:
-    """(N, 5): the image and the box of each prior."""
-    boxes = boxes_of(head, maps)[index]
-    return torch.cat([image[:, None].to(boxes), boxes], dim=1)
 
 
 def _kind(head: nn.Module) -> str:

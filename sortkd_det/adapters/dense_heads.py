@@ -147,24 +147,9 @@ def places_of(head: nn.Module, maps: Sequence[Tensor]) -> Tensor:
         head: the head.
         maps: for each level a map (…, H, W).
     """
-    return torch.cat(_levels(head, maps))
-
-
-def _levels(head: nn.Module, maps: Sequence[Tensor]) -> list[Tensor]:
     sizes = [level.shape[-2:] for level in maps]
     grids = priors_of(head).grid_priors(sizes, device=maps[0].device)
-    return [grid.flatten(0, -2) for grid in grids]
-
-
-def boxes_of(head: nn.Module, maps: Sequence[Tensor]) -> Tensor:
-    """(P, 4), the places of its priors as boxes; a point is the middle of a cell of its level."""
-    places = places_of(head, maps)
-    if places.shape[1] == 4:
-        return places
-    strides = places.new_tensor(strides_of(priors_of(head)))
-    numbers = [len(level) for level in _levels(head, maps)]
-    half = strides.repeat_interleave(torch.tensor(numbers, device=strides.device))[:, None] / 2
-    return torch.cat([places[:, :2] - half, places[:, :2] + half], dim=1)
+    return torch.cat([grid.flatten(0, -2) for grid in grids])
 
 
 def strides_of(generator: Any) -> list[int]:
