@@ -66,7 +66,7 @@ def main(args: argparse.Namespace) -> None:
         return
     loop = runner.train_loop
     analysis, adapter = loop.analysis, loop.distill_hook.adapter
-    console = Console()
+    console = Console(markup=False, emoji=False)  # names of classes are text
     tables = [group_table(analysis), class_table(analysis)]
     if analysis.confusions:
         tables.append(confusion_table(analysis))

@@ -10,6 +10,7 @@ from sortkd_det.cli.arguments import (
     add_matrix_arguments,
     add_report_arguments,
     report_path,
+    writable_file,
 )
 from sortkd_det.cli.errors import run_tool
 
@@ -82,6 +83,8 @@ def main(args: argparse.Namespace) -> None:
     report = None
     if not args.dry_run:
         report = report_path(args.report, work_dir_of(args) if args.student else None)
+        if args.out:
+            writable_file(args.out, '--out', 'compare.json')
     if args.student:
         runs, scored_on = run_matrix(args), 'test'
         if args.dry_run or not runs:
@@ -93,9 +96,6 @@ def main(args: argparse.Namespace) -> None:
     metric, rows = compare(runs, baselines, args.metric, args.draws, args.annotations)
     title = f'{metric} of the {scored_on} in points of 100: mean ± standard deviation (seeds)'
     show(rows, title, 'variant')
-    for row in rows:
-        for verdict in row.verdicts():
-            print(verdict)
     if args.draws and metric == COCO_AP and not any(row.over_images for row in rows):
         print(
             f'no interval over images: it takes {DETECTIONS} in each work dir, or .bbox.json files'

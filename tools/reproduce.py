@@ -1,13 +1,13 @@
 """Run a paper's table: pairs × methods × seeds; print ours beside the published figures.
 
 A preset of tools/compare.py, for classifiers: with the published figures, and an estimate of what
-the runs cost.
+the runs cost. What is finished is not run again: an interrupted table goes on.
 """
 
 import argparse
 from pathlib import Path
 
-from sortkd_det.cli.arguments import add_matrix_arguments
+from sortkd_det.cli.arguments import add_matrix_arguments, add_report_arguments, report_path
 from sortkd_det.cli.errors import run_tool
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -18,12 +18,17 @@ DATASETS = {
     'imagenet': ('ImageNet', 1_281_167, 224),
 }
 _METRIC = 'accuracy/top1'
+_BASELINES = ['kd', 'sortdkd=dkd', 'dkd=']
+_EXAMPLE = """example:
+  python tools/reproduce.py configs/cifar100.py --pairs resnet32x4-resnet8x4 \\
+      --methods student kd sortkd --seeds 0 1 2 --work-dir work_dirs/table
+"""
 
 
 def get_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__ + 'What is finished is not run again: an interrupted table goes on.'
+        description=__doc__, epilog=_EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('config', help='of the data set, e.g. configs/cifar100.py')
     parser.add_argument(
@@ -31,13 +36,15 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--work-dir', help='by default work_dirs/reproduce/<config>')
     parser.add_argument(
-        '--baseline', nargs='+', default=['kd', 'sortdkd=dkd', 'dkd='], metavar='METHOD[=BASELINE]',
-        help='the method that others are compared with, and exceptions: kd sortdkd=dkd',
+        '--baseline', nargs='+', metavar='METHOD[=BASELINE]',
+        help='the method that others are compared with, and exceptions; by default, where they '
+        f'are among the methods: {" ".join(_BASELINES)}',
     )  # fmt: skip
     parser.add_argument('--dry-run', action='store_true', help='list the runs and what they cost')
     parser.add_argument(
         '--num-images', type=int, help="training images, for the estimate; by default the set's"
     )
+    add_report_arguments(parser, has_images=False)
     add_matrix_arguments(parser)
     return parser
 
@@ -48,6 +55,8 @@ def main(args: argparse.Namespace) -> None:
     from sortkd_det.cli.packages import uses_mmdet
     from sortkd_det.files import make_folder
     from sortkd_det.studies.comparison import compare, read_baselines, show
+    from sortkd_det.studies.html import write_page
+    from sortkd_det.studies.html.comparison_page import comparison_page
     from sortkd_det.studies.matrix import Matrix, method_path, part_of
     from sortkd_det.studies.reproduce import estimate, published, published_beside
 
@@ -64,8 +73,10 @@ def main(args: argparse.Namespace) -> None:
         submit=args.submit,
     )  # fmt: skip
     tasks = matrix.plan(args.pairs, [method_path(m) for m in args.methods], args.seeds)
+    titles = list(dict.fromkeys(task.title for task in tasks))
+    preset = [each for each in _BASELINES if {*each.split('=')} <= {'', *titles}]
+    baselines = read_baselines(args.baseline or preset, titles)
     mine = part_of(tasks, args.part, args.share_teacher)
-    make_folder(work_dir, '--work-dir')
     dataset, num_images, side = DATASETS.get(config.stem, (config.stem, 50_000, 32))
     num_images = num_images if args.num_images is None else args.num_images
     if args.dry_run:
@@ -79,13 +90,17 @@ def main(args: argparse.Namespace) -> None:
         left = sum(costs[t.pair, t.method] for t in mine if matrix.result(t) is None)
         print(f'{len(mine)} runs; about {left / 3600:.1f} h are left, one at a time, here')
         return
+    report = report_path(args.report, work_dir)
+    make_folder(work_dir, '--work-dir')
     matrix.run(mine, args.jobs)
-    titles = list(dict.fromkeys(task.title for task in tasks))
-    _, rows = compare(matrix.scored(tasks), read_baselines(args.baseline, titles), _METRIC)
+    runs = matrix.scored(tasks)
+    _, rows = compare(runs, baselines, _METRIC)
     figures = published(REPOSITORY / 'configs/published_top1.csv', dataset)
     title = 'test top-1 in %: mean ± standard deviation (seeds)'
-    show(rows, title, 'pair', {'published': published_beside(tasks, figures)})
-    print(f'wrote {matrix.save(tasks)}')
+    beside = {'published': published_beside(tasks, figures)}
+    show(rows, title, 'pair', beside)
+    page = comparison_page(_METRIC, rows, runs, 'test', group='pair', beside=beside)
+    print(f'wrote {matrix.save(tasks)}, {write_page(page, report)}')
 
 
 def config_of(path: Path) -> Path:

@@ -11,6 +11,7 @@ from sortkd_det.functional import check_whole
 from sortkd_det.registry import ADAPTERS
 
 from .box_reader import BoxReader
+from .dense_head_objects import boxes_of_priors
 from .dense_head_reader import (
     all_logits,
     class_maps,
@@ -134,6 +135,10 @@ class DenseHeadAdapter(DetectorAdapter):
             labels, weight = self.reader.read(data_samples)
         find_boxes = self._find_boxes(labels != background, teacher_output)
         losses = [getattr(head, 'loss_cls', None) for head in (self.head, self.teacher_head)]
+        chosen = labels != background
+        if self.negatives not in ('none', 'all'):
+            chosen |= self._surest(teacher_maps, ~chosen & (weight > 0))
+        find_places = self._find_places(chosen)
         if self.negatives == 'all':
             student, taught = (
                 all_logits(each, maps, loss)
@@ -141,9 +146,6 @@ class DenseHeadAdapter(DetectorAdapter):
             )
             labels, weight = labels.flatten(), weight.flatten()
         else:
-            chosen = labels != background
-            if self.negatives != 'none':
-                chosen |= self._surest(teacher_maps, ~chosen & (weight > 0))
             rows = rows_where(chosen, maps)
             student, taught = (
                 gather(each, rows, loss)
@@ -159,8 +161,26 @@ class DenseHeadAdapter(DetectorAdapter):
             background=background,
             divisor='positives',
             sources=self.reader.sources,
+            find_places=find_places,
             find_boxes=find_boxes,
         )
+
+    def _find_places(self, chosen: Tensor) -> Callable[[], Tensor] | None:
+        """What yields (N, 5), the places of the rows; ``chosen``: (B, P), which of the priors."""
+        if is_head(self.head, 'SOLOHead'):  # its cells have no size in pixels
+            return None
+        maps = self.reader.maps
+
+        def find() -> Tensor:
+            of_all = self.negatives == 'all'
+            rows = rows_where(torch.ones_like(chosen) if of_all else chosen, maps)
+            boxes = boxes_of_priors(self.head, maps, rows)
+            places = torch.cat([rows.image[:, None].to(boxes), boxes], 1)
+            if of_all:  # whose rows lie image by image
+                places = places[(rows.image * chosen.shape[1] + rows.index).argsort()]
+            return places
+
+        return find
 
     def _find_boxes(
         self, positive: Tensor, teacher_output: Sequence

@@ -70,11 +70,11 @@ class DenseObjectReader(Reader):
         maps = self.reader.maps
         labels, weight = self.reader.read(data_samples)
         rows = rows_where(labels != self.num_classes, maps)
-        strides = self._strides(rows)
+        strides = _strides(self.head, rows)
         found = self._by_target(objects, rows, labels, strides)
         labels, weight = (each[rows.image, rows.index] for each in (labels, weight))
         if found is None:
-            priors = self._priors(rows, strides)
+            priors = boxes_of_priors(self.head, maps, rows)
             found = objects.by_overlap(priors, labels, rows.image), priors
         logits = gather(maps, rows, getattr(self.head, 'loss_cls', None))
         return [ObjectRows(logits, labels, weight, *found, self.reader.sources)]
@@ -102,20 +102,28 @@ class DenseObjectReader(Reader):
                     return found, predicted[row_of] * scale
         return None
 
-    def _strides(self, rows: DenseRows) -> Tensor:
-        """(N,) float32, in pixels, of the levels of ``rows``."""
-        device = rows.index.device
-        counts = torch.tensor([len(level[0]) for level in rows.levels], device=device)
-        widths = strides_of(priors_of(self.head))
-        return torch.tensor(widths, dtype=torch.float32, device=device).repeat_interleave(counts)
 
-    def _priors(self, rows: DenseRows, strides: Tensor) -> Tensor:
-        """(N, 4), the boxes of the priors of ``rows``."""
-        priors = places_of(self.head, self.reader.maps)[rows.index]
-        if priors.shape[1] == 2:
-            half = strides[:, None] * _STRIDES_OF_A_POINT / 2
-            priors = torch.cat([priors - half, priors + half], 1)
-        return priors
+def boxes_of_priors(head: nn.Module, maps: Sequence[Tensor], rows: DenseRows) -> Tensor:
+    """(N, 4), in pixels: the anchors of ``rows``, or squares around their points.
+
+    Args:
+        head: whose priors lie in pixels, as :func:`~.dense_heads.check_places` asks.
+        maps: that the rows are of.
+        rows: N of their priors.
+    """
+    priors = places_of(head, maps)[rows.index]
+    if priors.shape[1] == 2:
+        half = _strides(head, rows)[:, None] * _STRIDES_OF_A_POINT / 2
+        priors = torch.cat([priors - half, priors + half], 1)
+    return priors
+
+
+def _strides(head: nn.Module, rows: DenseRows) -> Tensor:
+    """(N,) float32, in pixels, of the levels of ``rows``."""
+    device = rows.index.device
+    counts = torch.tensor([len(level[0]) for level in rows.levels], device=device)
+    widths = torch.tensor(strides_of(priors_of(head)), dtype=torch.float32, device=device)
+    return widths.repeat_interleave(counts)
 
 
 class DensePriors:

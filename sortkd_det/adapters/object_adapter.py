@@ -147,6 +147,7 @@ class ObjectAdapter(DetectorAdapter):
             background=self.reader.num_classes,
             divisor='positives',
             sources=[source for part in parts for source in part.source],
+            find_places=lambda: _places(parts, objects),
         )
 
     def _of_objects(
@@ -251,6 +252,13 @@ def _family(model: nn.Module) -> str | None:
     from mmdet.models.dense_heads import DETRHead  # a detector is met, so that it is loaded
 
     return 'query' if isinstance(model.bbox_head, DETRHead) else None
+
+
+def _places(parts: Sequence[ObjectRows], objects: Objects) -> Tensor:
+    """(N, 5), the image of each row and where it is."""
+    images = torch.cat([objects.images[part.objects] for part in parts])
+    ends = torch.cat([part.boxes for part in parts]).detach().float().unflatten(1, (2, 2))
+    return torch.cat([images[:, None].float(), ends.amin(1), ends.amax(1)], 1)
 
 
 def _head_of(model: nn.Module) -> nn.Module:

@@ -78,8 +78,8 @@ def add_distillation_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_report_arguments(parser: argparse._ActionsContainer) -> None:
-    """Add what tools take that write a page for the browser."""
+def add_report_arguments(parser: argparse._ActionsContainer, has_images: bool = True) -> None:
+    """Add what tools take that write a page for the browser, with images on it or without."""
     parser.add_argument(
         '--report',
         type=Path,
@@ -87,6 +87,8 @@ def add_report_arguments(parser: argparse._ActionsContainer) -> None:
         help='write a page for the browser to this file; where there is a work dir it is by '
         'default report.html there',
     )
+    if not has_images:
+        return
     parser.add_argument(
         '--report-images', type=int, default=24, help='pictures in the page at most (24)'
     )
@@ -100,10 +102,19 @@ def report_path(given: Path | None, work_dir: Path | None) -> Path | None:
     """
     if given is None:
         return work_dir and work_dir / 'report.html'
-    make_folder(given.parent, '--report')
-    if given.is_dir():
-        raise IsADirectoryError(f'--report: {given} is a folder; name a file, such as report.html')
-    return given
+    return writable_file(given, '--report', 'report.html')
+
+
+def writable_file(path: Path, option: str, example: str) -> Path:
+    """The path of a file that is to be written, whose folder is made.
+
+    Raises:
+        OSError: it cannot be written; the message names ``option``, which gave it.
+    """
+    make_folder(path.parent, option)
+    if path.is_dir():
+        raise IsADirectoryError(f'{option}: {path} is a folder; name a file, such as {example}')
+    return path
 
 
 def add_matrix_arguments(parser: argparse._ActionsContainer) -> None:

@@ -1,13 +1,80 @@
 """Commands of a matrix: run here, or handed to a cluster by words that wait for their end."""
 
+import contextlib
+import fcntl
 import subprocess
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 # What is run elsewhere: the command, and a note of how it ended.
 _NOTED = 'file=$1; shift; "$@"; status=$?; echo $status > "$file"; exit $status'
 _PATIENCE = 90.0  # seconds until a file that another machine wrote is seen on a shared disk
+
+
+class Commands:
+    """Commands that several threads run, which one of them may stop all at once."""
+
+    def __init__(self) -> None:
+        self._running: set[subprocess.Popen] = set()
+        self._is_stopped = False
+        self._lock = threading.Lock()
+
+    def call(self, command: Sequence[str], **options: Any) -> int:
+        """Run a command to its end; returns its exit status.
+
+        Args:
+            command: its words.
+            options: of ``subprocess.Popen``.
+
+        Raises:
+            OSError: there is no such program.
+            RuntimeError: commands have been stopped.
+        """
+        with self._lock:
+            if self._is_stopped:
+                raise RuntimeError('it was stopped before it began')
+            process = subprocess.Popen(command, **options)
+            self._running.add(process)
+        try:
+            return process.wait()
+        finally:
+            with self._lock:
+                self._running.discard(process)
+
+    def stop(self) -> None:
+        """Send SIGTERM to what runs, which a training answers with a checkpoint; begin no more."""
+        with self._lock:
+            self._is_stopped = True
+            for process in self._running:
+                process.terminate()
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[int]:
+    """Hold a file alone, and with it a folder; a command that is given it holds it on.
+
+    It is free when all of them have ended, however that came about.
+
+    Args:
+        path: of the file, which is made.
+
+    Yields:
+        Its descriptor, for ``pass_fds``.
+
+    Raises:
+        BlockingIOError: another process holds it.
+    """
+    with path.open('w') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:  # a disk without locks: nothing can be told of others
+            pass
+        yield file.fileno()
 
 
 def run_command(
@@ -17,6 +84,8 @@ def run_command(
     env: Mapping[str, str] | None = None,
     submit: Sequence[str] = (),
     patience: float = _PATIENCE,
+    commands: Commands | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> int:
     """Run a command to its end; returns its exit status.
 
@@ -29,19 +98,22 @@ def run_command(
             ``['srun', '--gres=gpu:1']``. They must wait for its end. Its status is noted in a
             file, as not all of them pass it on.
         patience: seconds to wait for that file.
+        commands: that it is one of, and stopped with; None: it runs to its end.
+        pass_fds: descriptors of files that it holds open.
 
     Raises:
         OSError: there is no such program.
-        RuntimeError: ``submit`` came back before the command had ended.
+        RuntimeError: ``submit`` came back before the command had ended, or all were stopped.
     """
     note = log.with_suffix('.status')
     if submit:
         note.unlink(missing_ok=True)
         command = [*submit, 'sh', '-c', _NOTED, 'sh', str(note), *command]
     with log.open('a') as output:
-        code = subprocess.run(
-            command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output
-        ).returncode
+        code = (commands or Commands()).call(
+            command, cwd=folder, env=env, pass_fds=pass_fds,
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+        )  # fmt: skip
     return _noted_status(note, code, submit, patience) if submit else code
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import statistics
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +52,8 @@ class Row:
     def verdicts(self) -> list[str]:
         """What may be said of it, a sentence for each kind of chance."""
         name = f'{self.group}: {self.method}' if self.group else self.method
+        if self.baseline and self.over_seeds is None:
+            return [f'{name} − {self.baseline}: not compared, for they have no seed in common']
         return [
             f'{name} − {self.baseline} over {each.unit}s {each}: {each.verdict()}'
             for each in (self.over_seeds, self.over_images)
@@ -87,10 +90,19 @@ def read_baselines(entries: Sequence[str], methods: Sequence[str]) -> dict[str, 
         entries: a method that all others are compared with, and exceptions
             ``METHOD=BASELINE``, where no baseline means that there is none.
         methods: all of them.
+
+    Raises:
+        ValueError: an entry names another method.
     """
     default, exceptions = None, {}
     for entry in entries:
         method, given, baseline = entry.partition('=')
+        for name in filter(None, (method, baseline)):
+            if name not in methods:
+                raise ValueError(
+                    f'--baseline {entry}: there is no method {name}; expected one of '
+                    f'{", ".join(methods)}'
+                )
         if given:
             exceptions[method] = baseline or None
         else:
@@ -132,12 +144,18 @@ def compare(
     if not has_metrics or (draws and has_detections):
         from .detections import TestSet
 
-        test_set = TestSet(_annotations(runs, annotations), draws)
+        test_set = TestSet(_annotations(runs, annotations), draws, runs[0].classes)
         names, num_images = test_set.class_names, test_set.num_images
         for run in runs:
             scored = test_set.score(run.detections)
             _check_logged(run, float(scored.ap[0]))
             resampled[run.group, run.method, run.seed] = scored
+        if test_set.num_without:
+            warnings.warn(
+                f'no run has a detection in {test_set.num_without} of the {num_images} images of '
+                f'{test_set.path}; are these the annotations of the images that were tested?',
+                stacklevel=2,
+            )
 
     def score(run: Scored) -> float:
         key = run.group, run.method, run.seed
@@ -150,7 +168,7 @@ def compare(
     for (group, method), own in scores.items():
         baseline = baselines.get(method)
         other = scores.get((group, baseline), {}) if baseline else {}
-        row = Row(group, method, own, baseline if other else None, over_seeds(own, other))
+        row = Row(group, method, own, baseline, over_seeds(own, other))
         common = sorted(set(own) & set(other))
         if resampled:
             mine = {seed: resampled[group, method, seed] for seed in own}
@@ -244,7 +262,7 @@ def show(
     group: str = 'group',
     beside: Mapping[str, Mapping[tuple[str, str], str]] | None = None,
 ) -> None:
-    """Print a table of all rows, and one of the classes where there are any.
+    """Print a table of all rows, one of the classes where there are any, and what may be said.
 
     Args:
         rows: from :func:`compare`.
@@ -253,12 +271,17 @@ def show(
         beside: further columns: title → (group, method) → cell.
     """
     beside = beside or {}
-    console = Console() if sys.stdout.isatty() else Console(width=140)
+    # Names may look like rich's markup, and are text.
+    width = None if sys.stdout.isatty() else 140
+    console = Console(width=width, markup=False, emoji=False)
     console.print(_table(rows, title, group, beside))
     for row in rows:
         if row.classes and row.baseline:
             title = ' '.join(filter(None, (row.group, row.method, 'by class')))
             console.print(_table(list(row.classes.values()), title, group, {}, 'class'))
+    for row in rows:
+        for verdict in row.verdicts():
+            print(verdict)
 
 
 def _table(

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,6 +23,8 @@ class TestSet:
     Args:
         annotations: file in COCO's format.
         draws: of as many images as there are, with replacement.
+        classes: names of the categories that count, as CocoMetric leaves out those that are no
+            classes of the data set; None: all.
         seed: of the draws.
 
     Raises:
@@ -30,7 +33,13 @@ class TestSet:
 
     __test__ = False  # no test of pytest's
 
-    def __init__(self, annotations: Path, draws: int, seed: int = 0) -> None:
+    def __init__(
+        self,
+        annotations: Path,
+        draws: int,
+        classes: Sequence[str] | None = None,
+        seed: int = 0,
+    ) -> None:
         self.path = annotations
         try:
             with contextlib.redirect_stdout(
@@ -38,17 +47,40 @@ class TestSet:
             ):  # pycocotools speaks to whoever is there
                 self._coco = COCO(str(annotations))
             images = sorted(self._coco.getImgIds())
-            self.class_names = [
-                each['name'] for each in self._coco.loadCats(sorted(self._coco.getCatIds()))
-            ]
+            self._categories = sorted(self._coco.getCatIds(catNms=list(classes or ())))
+            self.class_names = [each['name'] for each in self._coco.loadCats(self._categories)]
         except FileNotFoundError:
             raise
         except DAMAGED as error:
             raise ValueError(f'{annotations} is no file of COCO annotations ({error!r})') from error
+        if not images or not self._categories:
+            raise ValueError(
+                f'{annotations} has {len(images)} images, and {len(self._categories)} categories '
+                f'of the classes {", ".join(classes) if classes else "(all)"}: there is nothing '
+                'to score detections on'
+            )
         mend_ground_truth(SimpleNamespace(_coco_api=self._coco))
         self.num_images = len(images)
+        self._without = set(images)
         once = np.ones((1, self.num_images), dtype=np.int32)
         self._counts = np.concatenate([once, draw_counts(self.num_images, draws, seed)])
+
+    def _check(self, found: Sequence[dict]) -> None:
+        """Refuse what pycocotools would leave out, or put in any order, without a word."""
+        known = set(self._coco.getCatIds())
+        unknown = sorted({each['category_id'] for each in found} - known)
+        if unknown:
+            raise ValueError(
+                f'it has the category ids {unknown[:5]}, and there are {sorted(known)[:5]}'
+            )
+        numbers = np.array([[*each['bbox'], each['score']] for each in found], dtype=float)
+        if not np.isfinite(numbers).all():
+            raise ValueError('it has boxes or scores that are no finite numbers')
+
+    @property
+    def num_without(self) -> int:
+        """How many images none of the files that were scored has a detection of."""
+        return len(self._without)
 
     def score(self, detections: Path) -> Resampled:
         """AP of a file of detections.
@@ -60,10 +92,12 @@ class TestSet:
             found = json.loads(detections.read_text())
             if not found:
                 raise ValueError('it is empty')
+            self._check(found)
             with contextlib.redirect_stdout(io.StringIO()):
                 evaluation = COCOeval(self._coco, self._coco.loadRes(found), 'bbox')
                 evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ['all']
                 evaluation.params.maxDets = [100]
+                evaluation.params.catIds = self._categories
                 evaluation.evaluate()
         except FileNotFoundError:
             raise
@@ -72,6 +106,7 @@ class TestSet:
                 f'{detections} holds no detections of the images of {self.path} ({error}); '
                 'expected the .bbox.json that test_evaluator.outfile_prefix has CocoMetric write'
             ) from error
+        self._without -= {each['image_id'] for each in found}
         precision = ResampledAP(evaluation)(self._counts)
         # Classes are known for all thresholds of a draw or for none.
         return Resampled(100 * mean_over_classes(precision), 100 * precision.mean(axis=1))

@@ -18,6 +18,7 @@ from .scalars import read_scalars
 
 #: Where the test of a run leaves its detections, within the run's folder.
 DETECTIONS = 'test/detections.bbox.json'
+_STEP = re.compile(r'/(epoch|iter)_(\d+)\.\w+$')
 _SEED = re.compile(r'seed_?(\d+)')
 _ON = {'test': 'test', 'val': 'last validation'}
 
@@ -39,6 +40,7 @@ class Scored:
         detections: of its test, in COCO's format.
         annotations: what they are evaluated on, if it is known.
         images: folder of what they are of, likewise.
+        classes: names of the categories that count there; None: all, or it is not known.
         work_dir: of its training, which holds its scalars; None: it is not known.
     """
 
@@ -49,6 +51,7 @@ class Scored:
     detections: Path | None = None
     annotations: Path | None = None
     images: Path | None = None
+    classes: tuple[str, ...] | None = None
     work_dir: Path | None = None
 
     @property
@@ -68,7 +71,7 @@ def read_finished(places: Sequence[str]) -> tuple[list[Scored], str]:
 
     Returns:
         The runs, and what they were scored on, in words: all on the test, or all on the last
-        validation.
+        validation, with how many lack a test where others have one.
 
     Raises:
         FileNotFoundError: there is nothing of that name.
@@ -83,21 +86,26 @@ def read_finished(places: Sequence[str]) -> tuple[list[Scored], str]:
         return [Scored(m, seed or 0, detections=path) for m, seed, path in found], 'detections'
     runs = [_Run(method, seed, path) for method, seed, path in found]
     _refuse_twice((run.method, run.seed) for run in runs)
-    split = 'test' if all(run.tested for run in runs) else 'val'
+    untested = [f'{run.method} of seed {run.seed}' for run in runs if not run.tested]
+    split = 'val' if untested else 'test'
     _check_same_images(runs, split)
-    return [run.scored(split) for run in runs], _ON[split]
+    scored_on = _ON[split]
+    if 0 < len(untested) < len(runs):
+        scored_on += f' (no test of {", ".join(untested)})'
+    return [run.scored(split) for run in runs], scored_on
 
 
 class _Run:
-    """A work dir, with the config that its first part logged."""
+    """A work dir, with the config of its training, of the last part if it was resumed."""
 
     def __init__(self, method: str, seed: int | None, path: Path) -> None:
         self.method, self.path = method, path
         configs = sorted(path.glob('*/vis_data/config.py'))
         if not configs:
             raise ValueError(f'{path} is no work dir of a run: it has no */vis_data/config.py')
-        # The oldest: a test that was run in the same work dir logs its config too, later.
-        self.config = read_config(str(configs[0]))
+        # A test that was run in the same work dir logs its config too, but no scalars.
+        trained = [each for each in configs if each.with_name('scalars.json').is_file()]
+        self.config = read_config(str(trained[-1] if trained else configs[0]))
         logged = (self.config.get('randomness') or {}).get('seed')
         if seed is not None and logged != seed:
             raise ValueError(
@@ -106,9 +114,13 @@ class _Run:
         if logged is None:
             raise ValueError(f'{path} has no seed: its config has no randomness.seed')
         self.seed: int = logged
-        self.tested = tested_metrics(path) or tested_metrics(path / 'test')
+        newest = newest_test(path) or newest_test(path / 'test')
+        self.tested = read_metrics(newest) if newest else {}
+        self._test = newest
 
     def scored(self, split: str) -> Scored:
+        if split == 'test':
+            self._check_tested()
         metrics = self.tested if split == 'test' else self._validated()
         detections = self.path / DETECTIONS
         has_detections = split == 'test' and detections.is_file()
@@ -119,8 +131,21 @@ class _Run:
             detections=detections if has_detections else None,
             annotations=annotations_of(self.config),
             images=images_of(self.config),
+            classes=classes_of(self.config),
             work_dir=self.path,
         )
+
+    def _check_tested(self) -> None:
+        """Refuse the test of a checkpoint from the midst of the training."""
+        config = self._test.parent / 'vis_data/config.py'
+        tested = read_config(str(config)).get('load_from') if config.is_file() else None
+        step = _STEP.search(tested or '')  # the best of a training has another name
+        end = step and (self.config.get('train_cfg') or {}).get(f'max_{step[1]}s')
+        if end and int(step[2]) != end:
+            raise ValueError(
+                f'{self.path}: its test is of {Path(tested).name}, and its training ends at {end}; '
+                'test its last checkpoint, or the best of each run'
+            )
 
     def _validated(self) -> dict[str, float]:
         """The metrics of the last validation, which must be at the end of the training."""
@@ -185,7 +210,13 @@ def _check_same_images(runs: Sequence[_Run], split: str) -> None:
     def images(run: _Run) -> dict[str, Any]:
         dataset = (run.config.get(f'{split}_dataloader') or {}).get('dataset') or {}
         names = ('type', 'ann_file', 'data_prefix', 'split', 'indices')
-        return {name: dataset[name] for name in names if dataset.get(name) is not None}
+        found = {name: dataset[name] for name in names if dataset.get(name) is not None}
+        classes = classes_of(run.config, split)
+        return {**found, 'classes': classes} if classes else found
+
+    def content(run: _Run) -> bytes | None:
+        path = annotations_of(run.config, split)
+        return path.read_bytes() if path and path.is_file() else None
 
     first = runs[0]
     for run in runs[1:]:
@@ -194,17 +225,48 @@ def _check_same_images(runs: Sequence[_Run], split: str) -> None:
                 f'{first.path} and {run.path} were scored on different images: '
                 f'{images(first)} and {images(run)}'
             )
+        # The data may lie elsewhere on each machine, and be another set of the same names.
+        places = [annotations_of(each.config, split) for each in (first, run)]
+        if places[0] != places[1]:
+            contents = content(first), content(run)
+            if None not in contents and contents[0] != contents[1]:
+                raise ValueError(
+                    f'{first.path} and {run.path} were scored on different images: {places[0]} '
+                    f'and {places[1]} differ'
+                )
 
 
-def tested_metrics(folder: Path) -> dict[str, float]:
-    """The metrics of the newest test run in a folder, ``<time>/<time>.json``; empty: none."""
-    files = sorted(path for path in folder.glob('*/*.json') if path.stem == path.parent.name)
-    return json.loads(files[-1].read_text()) if files else {}
+def newest_test(folder: Path) -> Path | None:
+    """What the newest test run in a folder measured, ``<time>/<time>.json``; None: no test."""
+    files = (path for path in folder.glob('*/*.json') if path.stem == path.parent.name)
+    return max(files, default=None)
 
 
-def annotations_of(config: Config) -> Path | None:
+def read_metrics(path: Path) -> dict[str, float]:
+    """The metrics of a test.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    try:
+        metrics = json.loads(path.read_text())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f'{path} holds no metrics of a test ({error}); test anew') from error
+    if not isinstance(metrics, dict):
+        raise ValueError(f'{path} holds no metrics of a test, got {metrics!r:.80}; test anew')
+    return metrics
+
+
+def classes_of(config: Config, split: str = 'test') -> tuple[str, ...] | None:
+    """The names of the classes that a config's data set is said to have."""
+    dataset = (config.get(f'{split}_dataloader') or {}).get('dataset') or {}
+    classes = (dataset.get('metainfo') or {}).get('classes')
+    return tuple(classes) if isinstance(classes, list | tuple) else None
+
+
+def annotations_of(config: Config, split: str = 'test') -> Path | None:
     """The file that a config's test is evaluated on, where it is one of COCO's."""
-    evaluator = config.get('test_evaluator')
+    evaluator = config.get(f'{split}_evaluator')
     named = evaluator.get('ann_file') if isinstance(evaluator, Mapping) else None
     return Path(named) if named else None
 

@@ -6,6 +6,7 @@ is a detector or a classifier.
 """
 
 import argparse
+import hashlib
 import itertools
 import json
 import os
@@ -31,20 +32,24 @@ from sortkd_det.cli.distillation import SETTINGS
 from sortkd_det.cli.packages import uses_mmdet
 from sortkd_det.files import write_json
 from sortkd_det.functional import check_whole
+from sortkd_det.training.signals import listening
 
-from .commands import run_command
+from .commands import Commands, held, run_command
 from .cost import seconds_of_run
 from .finished import (
     DETECTIONS,
     Scored,
     annotations_of,
+    classes_of,
     detections_prefix,
     images_of,
     main_metric,
-    tested_metrics,
+    newest_test,
+    read_metrics,
 )
 
 _RESULT = 'result.json'
+_LOCK = '.lock'
 STUDENT = 'student'  # alone
 
 
@@ -152,6 +157,8 @@ class Matrix:
                 'any; give one of the two, or have each machine run its share by --part'
             )
         self._devices: Queue[str] = Queue()
+        self._commands = Commands()
+        self._made_of: dict[tuple, dict[str, str]] = {}  # of each kind of task
         self._writes_detections = False
 
     def plan(
@@ -213,8 +220,7 @@ class Matrix:
         """What a task is trained with."""
         parser = argparse.ArgumentParser()
         parser.add_argument('options', nargs='*', action=CfgOptions, default={})
-        is_taught = task.method != STUDENT
-        options = parser.parse_args(self._settings(task, is_taught)).options
+        options = parser.parse_args(self._settings(task, task.method != STUDENT)).options
         return run_config(
             self.config, cfg_options=options, data_root=self.data_root, **self._flags(task)
         )
@@ -241,7 +247,31 @@ class Matrix:
                 f'{path.parent} was run with other options: found {found}, expected {expected}; '
                 'name another --work-dir, or delete the folder'
             )
+        made_of = result.get('made_of')  # older results do not tell
+        if made_of is not None and made_of != self.contents(task):
+            raise ValueError(
+                f'{path.parent} was run with another config or other weights of the teacher: '
+                f'{self.config}, a file that it names or {self.teacher_checkpoint} has other '
+                'content now, or others of these names were used; name another --work-dir, or '
+                'delete the folder'
+            )
         return result
+
+    def contents(self, task: Task) -> dict[str, str]:
+        """Digests of what decides a run and lies in files, whose names may come to mean another."""
+        key = task.kind
+        if key not in self._made_of:
+            config = self.config_of(task).to_dict()
+            for hook in config.get('custom_hooks') or ():
+                if isinstance(hook.get('teacher'), dict):
+                    hook['teacher'].pop('cache', None)  # results are the same without
+            found = {'config': hashlib.sha256(repr(config).encode()).hexdigest()}
+            weights = self.teacher_checkpoint if task.method != STUDENT else None
+            if weights and Path(weights).is_file():
+                with open(weights, 'rb') as file:
+                    found['teacher'] = hashlib.file_digest(file, 'sha256').hexdigest()
+            self._made_of[key] = found
+        return self._made_of[key]
 
     def seconds(self, tasks: Iterable[Task]) -> dict[tuple[str | None, str, str], float | str]:
         """Seconds of a run of each kind (pair, variant and method), or why they are not known.
@@ -268,8 +298,11 @@ class Matrix:
     def run(self, tasks: Iterable[Task], jobs: int = 1) -> None:
         """Run what is left, ``jobs`` at once, each on GPUs of its own where there are any.
 
+        Stopped by SIGTERM or an interrupt, it has its runs save a checkpoint first.
+
         Raises:
-            RuntimeError: a run failed; the others are finished first.
+            KeyboardInterrupt: it was stopped.
+            RuntimeError: a run failed, or another process runs it; the others are finished first.
             ValueError: more GPUs are asked for than there are, or as :meth:`result`.
         """
         check_whole('--jobs', jobs)
@@ -281,6 +314,8 @@ class Matrix:
             self._writes_detections = is_coco
             if is_coco:
                 _check_setting(self.work_dir)
+        for task in left:
+            self.contents(task)  # as they are now, whatever is written meanwhile
         for devices in self._groups_of_gpus(jobs):
             self._devices.put(devices)
         if self.share_teacher:
@@ -293,8 +328,15 @@ class Matrix:
                 self._drop_logits([each for each in tasks if each.shares == task.shares])
             return failure
 
-        with ThreadPoolExecutor(jobs) as pool:
-            failures = [failure for failure in pool.map(attempt, left) if failure]
+        with listening(_interrupt), ThreadPoolExecutor(jobs) as pool:
+            try:
+                failures = [failure for failure in pool.map(attempt, left) if failure]
+            except KeyboardInterrupt as error:
+                self._commands.stop()
+                raise KeyboardInterrupt(
+                    f'{str(error) or "interrupted"}: the runs were told to stop; the same command '
+                    'goes on from their checkpoints'
+                ) from error
         if failures:
             raise RuntimeError('; '.join(failures))
 
@@ -319,7 +361,7 @@ class Matrix:
     def scored(self, tasks: Iterable[Task]) -> list[Scored]:
         """What is there of the tasks, to be compared; in the order of the tasks."""
         found: list[Scored] = []
-        places: dict[str, dict[str, Path | None]] = {}  # of each group
+        places: dict[str, dict[str, Any]] = {}  # of each group
         for task in tasks:
             result = self.result(task)
             if result is None:
@@ -334,6 +376,7 @@ class Matrix:
                     places[task.group] = {
                         name: path and self.repository / path for name, path in named.items()
                     }
+                    places[task.group]['classes'] = classes_of(config)
                 run = replace(run, detections=detections, **places[task.group])
             found.append(run)
         return found
@@ -386,18 +429,32 @@ class Matrix:
         return [','.join(names[job * each : (job + 1) * each]) for job in range(jobs)]
 
     def _attempt(self, task: Task) -> str | None:
+        folder = self.work_dir / task.name
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with held(folder / _LOCK) as lock:
+                # Another process may have done it meanwhile.
+                return None if self.result(task) else self._attempt_alone(task, folder, lock)
+        except BlockingIOError:
+            return (
+                f'{task.name} is run by another process; give this command again when that has '
+                'ended'
+            )
+
+    def _attempt_alone(self, task: Task, folder: Path, lock: int) -> str | None:
         start = time.perf_counter()
         devices = self._devices.get()
         env = {**os.environ, 'CUDA_VISIBLE_DEVICES': devices} if devices else dict(os.environ)
-        folder = self.work_dir / task.name
-        folder.mkdir(parents=True, exist_ok=True)
         print(f'{task.name}: started', flush=True)
         train = self.command('train', task)
         log = folder / 'output.log'
         log.unlink(missing_ok=True)
 
         def call(command: list[str]) -> int:
-            return run_command(command, log, self.repository, env, self.submit)
+            return run_command(
+                command, log, self.repository, env, self.submit,
+                commands=self._commands, pass_fds=[lock],
+            )  # fmt: skip
 
         try:
             code = call(train)
@@ -407,7 +464,8 @@ class Matrix:
             return f'{task.name} failed: {error}'
         finally:
             self._devices.put(devices)
-        metrics = tested_metrics(folder / 'test')
+        newest = newest_test(folder / 'test')
+        metrics = read_metrics(newest) if newest else {}
         if code or not metrics:
             text = log.read_text().strip()
             said = re.findall(r'^error: (.*?)(?: \(--debug .*\))?$', text, re.M) or text.split('\n')
@@ -418,6 +476,7 @@ class Matrix:
             seed=task.seed,
             variant='' if task.of_all else task.variant,
             options=self._options(task),
+            made_of=self.contents(task),
             metrics=metrics,
             seconds=round(time.perf_counter() - start, 1),
             command=' '.join(map(str, train)),
@@ -488,6 +547,10 @@ def _first_of_each(tasks: Sequence[Task], jobs: int) -> list[Task]:
         for task in turn
         if task is not None
     ]
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt('stopped by SIGTERM')
 
 
 def method_path(method: str) -> str:

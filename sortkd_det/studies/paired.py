@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _LEVEL = 0.95  # of the intervals
+_EQUAL = 1e-6  # points; what differs by less is the same number, computed in two ways
 #: A difference that one would like to see, in points.
 TARGET = 0.5
 _POWER = 0.8  # chance to see it
@@ -50,6 +51,11 @@ class Difference:
 
     def verdict(self) -> str:
         """What may be said of it, as a sentence without its subject."""
+        if self.low is None and self.number > 1:
+            return (
+                f'the same in all {self.number:,} {self.unit}s, which tells nothing of chance: '
+                'are these runs apart, and are the scores not rounded? Take more'
+            )
         if self.low is None:
             return f'one {self.unit} tells nothing of chance; take 3 or more'
         if not self.is_noise:
@@ -65,6 +71,9 @@ class Difference:
 
 def over_seeds(scores: Mapping[int, float], baseline: Mapping[int, float]) -> Difference | None:
     """Mean difference over the seeds that both have, with its interval by Student's t.
+
+    Differences that are all the same, such as those of two seeds whose AP was logged to a tenth
+    of a point, have no interval: its width of 0 would pass for certainty.
 
     Args:
         scores: seed → the method's score, in points.
@@ -83,6 +92,8 @@ def over_seeds(scores: Mapping[int, float], baseline: Mapping[int, float]) -> Di
     if number < 2:
         return Difference(mean, None, None, number, 'seed', None)
     deviation = statistics.stdev(differences)
+    if deviation < _EQUAL:
+        return Difference(mean, None, None, number, 'seed', None)
     half = float(t.ppf((1 + _LEVEL) / 2, number - 1)) * deviation / math.sqrt(number)
     return Difference(mean, mean - half, mean + half, number, 'seed', seeds_needed(deviation))
 
@@ -93,8 +104,10 @@ def over_images(mean: float, draws: NDArray[np.floating], num_images: int) -> Di
     Args:
         mean: difference on the images as they are, in points.
         draws: [number of draws]; the difference in each, finite.
-        num_images: of a draw.
+        num_images: of a draw; one alone is the same in every draw, and has no interval.
     """
+    if num_images < 2:
+        return Difference(mean, None, None, num_images, 'image', None)
     low, high = np.quantile(draws, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
     needed = images_needed(float(np.std(draws, ddof=1)), num_images)
     return Difference(mean, float(low), float(high), num_images, 'image', needed)

@@ -1,7 +1,7 @@
 """What a teacher says of rows whose labels are known, and what sorting would make of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,17 +12,12 @@ from torch import Tensor
 
 from sortkd_det.distill import LogitBatch
 from sortkd_det.distill.teacher_rows import TeacherRows
-from sortkd_det.processors import SortLogits, SwapLogits, operation_of
+
+from .changed_rows import CHANGES, ChangedRows
 
 #: Of the calibration error: bins of equal width, as in Guo et al. (arXiv 1706.04599).
 NUM_BINS = 15
 OBJECTS, TRUTH, BACKGROUND, ALL = 'foreground', 'GT boxes', 'background', 'all rows'
-#: What may be done to a teacher's rows: by name the processor.
-CHANGES = {
-    'sort': SortLogits(),
-    'sort of classes': SortLogits('classes'),
-    'swap': SwapLogits(),
-}
 #: Where sorting is on average of less than this probability a row, it is said to be little.
 LITTLE = 0.01
 
@@ -162,19 +157,18 @@ class TeacherAnalysis:
     # -- counting --------------------------------------------------------------
 
     @torch.no_grad()
-    def add(self, batch: LogitBatch) -> None:
+    def add(self, changed: ChangedRows) -> None:
         """Count the rows of a batch.
 
         Raises:
             ValueError: the teacher's logits are not finite; a batch of another kind of head
                 than those before.
         """
-        rows = TeacherRows.of(batch)
+        batch, rows = changed.batch, changed.rows
         if not self._counts:
             self.activation, self.background = batch.activation, batch.background
             self._counts = _zeros(len(self.group_names), rows.num_columns)
         self._check(batch, rows)
-        probabilities = probabilities_of(batch.teacher, batch.activation)
         confidence = batch.teacher_confidence().double()
         hits = rows.ranks == 1
         if batch.label_without_column is not None:
@@ -193,12 +187,10 @@ class TeacherAnalysis:
             'as_background': rows.as_background.double(),
             'bins': torch.stack([ones, confidence, hits.double()], 1),
         }
-        for name, processor in CHANGES.items():
-            changed = change(processor, batch)
-            said = TeacherRows.of(replace(batch, teacher=changed, find_ground_truth=None))
+        for name in CHANGES:
             of_row[name] = [group]
-            values[name] = _effect(batch, changed, probabilities)
-            of_row[f'confusion after {name}'] = [group, batch.labels, said.predictions]
+            values[name] = changed.effect(name)
+            of_row[f'confusion after {name}'] = [group, batch.labels, changed.predictions(name)]
             values[f'confusion after {name}'] = ones
         for name, places in of_row.items():
             places = [place[rows.counted].cpu() for place in places]
@@ -409,28 +401,6 @@ def _zeros(groups: int, columns: int) -> dict[str, Tensor]:
         **{f'confusion after {name}': (groups, columns, columns) for name in CHANGES},
     }
     return {name: torch.zeros(size, dtype=torch.float64) for name, size in sizes.items()}
-
-
-def probabilities_of(logits: Tensor, activation: str) -> Tensor:
-    """(N, C), in float64, in which the sum of what is moved is that of what is lost."""
-    return logits.double().softmax(1) if activation == 'softmax' else logits.double().sigmoid()
-
-
-def change(processor: Any, batch: LogitBatch) -> Tensor:
-    """(N, C), the teacher's logits as a processor leaves them."""
-    operation = operation_of(processor, batch.label_without_column, batch.background_column)
-    return operation(batch.teacher, batch.labels)
-
-
-def _effect(batch: LogitBatch, changed: Tensor, before: Tensor) -> Tensor:
-    """(N, 3): whether the row is changed, the probability moved, and what background loses."""
-    lost = before - probabilities_of(changed, batch.activation)
-    of_background = torch.zeros_like(lost[:, 0])
-    if batch.background_column is not None:
-        of_background = lost[:, batch.background_column].clamp(min=0)
-    return torch.stack(
-        [(changed != batch.teacher).any(1).double(), lost.abs().sum(1) / 2, of_background], 1
-    )
 
 
 def _ratio(numerator: Any, denominator: Any) -> float | None:

@@ -10,10 +10,7 @@ from mmengine.dist import all_gather_object
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sortkd_det.distill import LogitBatch
-from sortkd_det.distill.teacher_rows import TeacherRows
-
-from .teacher_analysis import CHANGES, change, probabilities_of
+from .changed_rows import ChangedRows
 
 _CONTEXT = 0.6  # how much of a box's size is shown on each side of it
 _SIDE = 320  # pixels of a picture at most
@@ -57,22 +54,17 @@ class TeacherExamples:
         self.found: list[Example] = []
 
     @torch.no_grad()
-    def add(self, batch: LogitBatch, images: Sequence[NDArray[np.uint8]]) -> None:
+    def add(self, changed: ChangedRows, images: Sequence[NDArray[np.uint8]]) -> None:
         """Look at the rows of a batch.
 
         Args:
-            batch: of a student that was given ``images``.
+            changed: of a student that was given ``images``.
             images: each (H, W, 3) BGR, of which the batch's places are in pixels.
         """
         if not self.number:
             return
-        rows = TeacherRows.of(batch)
-        changed = {'': batch.teacher}
-        changed |= {name: change(processor, batch) for name, processor in CHANGES.items()}
-        probabilities = {
-            name: probabilities_of(logits, batch.activation) for name, logits in changed.items()
-        }
-        moved = (probabilities['sort'] - probabilities['']).abs().sum(1) / 2
+        batch, rows = changed.batch, changed.rows
+        moved = changed.effect('sort')[:, 1]
         moved = moved * (rows.counted & rows.is_sorted & batch.is_positive)
         places = None if batch.find_places is None else batch.find_places()
         for row in _one_of_each(moved, places):
@@ -87,8 +79,8 @@ class TeacherExamples:
                 int(batch.labels[row]),
                 bool(rows.is_truth[row]),
                 amount,
-                {name: logits[row].double().cpu().numpy() for name, logits in changed.items()},
-                {name: chances[row].cpu().numpy() for name, chances in probabilities.items()},
+                _of_row(changed.logits, row),
+                _of_row(changed.probabilities, row),
                 picture,
                 box,
             )
@@ -100,6 +92,10 @@ class TeacherExamples:
 
     def _keep(self, found: Sequence[Example]) -> None:
         self.found = sorted(found, key=lambda each: -each.moved)[: self.number]
+
+
+def _of_row(values: Mapping[str, Tensor], row: int) -> dict[str, NDArray[np.float64]]:
+    return {name: each[row].double().cpu().numpy() for name, each in values.items()}
 
 
 def _one_of_each(moved: Tensor, places: Tensor | None) -> list[int]:

@@ -24,6 +24,7 @@ from sortkd_det.hooks.parts_of_run import student_of
 from sortkd_det.registry import LOOPS
 from sortkd_det.training import EpochLoop, seed_generators
 
+from .changed_rows import ChangedRows
 from .progress import StepProgress
 from .teacher_analysis import TeacherAnalysis
 from .teacher_examples import TeacherExamples
@@ -218,8 +219,9 @@ class TeacherLoop(EpochLoop):
         self.images += len(inputs[0] if isinstance(inputs, list | tuple) else inputs)
 
     def _count(self, batch: DistilledBatch) -> None:
-        self.analysis.add(batch.logits)
-        self.examples.add(batch.logits, self._pictures)
+        changed = ChangedRows.of(batch.logits)
+        self.analysis.add(changed)
+        self.examples.add(changed, self._pictures)
 
 
 def _pictures(raw: Any, data: Mapping[str, Any]) -> list[NDArray[np.uint8]]:

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from thin_detectors import prepared, rows_of, student_of, teacher_of, total
+from mmdet.structures.bbox import bbox_overlaps
+from thin_detectors import forward, prepared, rows_of, student_of, teacher_of, total
 
-from sortkd_det.adapters import ObjectAdapter
+from sortkd_det.adapters import DenseHeadAdapter, ObjectAdapter
 from sortkd_det.adapters.dense_head_objects import DenseObjectReader, DensePriors, joint_logits
 from sortkd_det.adapters.objects import Objects
 
@@ -135,3 +136,29 @@ def test_the_best_prior_lies_in_the_object_and_knows_its_class():
     assert seen.all()
     empty = Objects(objects.boxes[:0], objects.labels[:0], objects.images[:0])
     assert priors.look(maps, empty)[0].shape == (0, 3)
+
+
+@pytest.mark.parametrize('name', ['RetinaNet', 'PISA-RetinaNet', 'GFL', 'FCOS', 'YOLOX'])
+def test_a_place_lies_where_an_object_of_its_label_does(name):
+    student = student_of(name)
+    found = {}
+    for negatives in ('none',) if name == 'YOLOX' else ('none', 3, 'all'):
+        inputs, samples = prepared(student, name, sizes=((64, 96), (96, 64)), objects=(1, 3))
+        adapter = DenseHeadAdapter(student, teacher_of(name), negatives)
+        batch, _ = forward(adapter, inputs, samples)
+        places = batch.find_places()
+        assert places.shape == (len(batch.labels), 5)
+        places, labels = (each[batch.is_positive] for each in (places, batch.labels))
+        assert {0, 1} == set(places[:, 0].tolist())
+        for (image, *corners), label in zip(places, labels, strict=True):
+            objects = samples[int(image)].gt_instances
+            boxes = objects.bboxes[objects.labels == label]
+            assert (bbox_overlaps(torch.stack(corners)[None], boxes) > 0).any()
+        found[negatives] = sorted(places.tolist())
+    assert all(each == found['none'] for each in found.values())
+
+
+def test_cells_of_grids_are_no_places():
+    adapter = DenseHeadAdapter(student_of('SOLO'), teacher_of('SOLO'))
+    batch, _ = forward(adapter, *prepared(adapter.student, 'SOLO'))
+    assert batch.find_places is None

@@ -24,6 +24,7 @@ from sortkd_det.adapters import (
     count_classes,
     find_adapter,
 )
+from sortkd_det.adapters.objects import Objects
 from sortkd_det.distill import ClassMap, Method, Teacher
 from sortkd_det.functional import translate
 
@@ -89,6 +90,22 @@ def test_images_without_objects_teach_nothing(student, teacher):
     assert len(batch.labels) == 0
     assert loss == 0
     assert loss.requires_grad
+
+
+@pytest.mark.parametrize('student', ['Faster R-CNN', 'RetinaNet', 'FCOS', 'DINO'])
+def test_a_row_has_its_place_in_the_image_of_its_object(student):
+    adapter = ObjectAdapter(student_of(student), teacher_of('Faster R-CNN'))
+    data = prepared(adapter.student, student, objects=(1, 3))
+    batch, _ = forward(adapter, *data)
+    places = batch.find_places()
+    assert places.shape == (len(batch.labels), 5)
+    assert (places[:, 3:] >= places[:, 1:3]).all()
+    assert {0, 1} == set(places[:, 0].tolist())
+    for image, label in zip(places[:, 0].long().tolist(), batch.labels, strict=True):
+        assert label in data[1][image].gt_instances.labels
+    parts = adapter.reader.rows(Objects.of(data[1]), data[1])
+    boxes = torch.cat([part.boxes for part in parts]).sort(1).values
+    assert torch.equal(boxes, places[:, 1:].sort(1).values)
 
 
 @pytest.mark.parametrize('teacher', ROI)

@@ -1,10 +1,12 @@
 """Commands run here, and by words that stand for a cluster's."""
 
 import sys
+import threading
+import time
 
 import pytest
 
-from sortkd_det.studies.commands import run_command
+from sortkd_det.studies.commands import Commands, held, run_command
 
 SAY = [sys.executable, '-c', 'import sys; print(*sys.argv[1:]); sys.exit(int(sys.argv[1]))']
 
@@ -60,3 +62,47 @@ def test_a_cluster_that_does_not_wait_or_does_not_run_it_is_named(log, tmp_path,
     assert run_command(SAY, log, tmp_path, submit=scheduler('exit 7')) == 7
     with pytest.raises(FileNotFoundError, match='srum'):
         run_command(SAY, log, tmp_path, submit=['srum'])
+
+
+def wait_for(condition):
+    end = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_commands_are_stopped_together_and_none_begins_afterwards(log, tmp_path):
+    commands, codes = Commands(), []
+    sleep = [sys.executable, '-c', 'import time; print("begun", flush=True); time.sleep(600)']
+    thread = threading.Thread(
+        target=lambda: codes.append(run_command(sleep, log, tmp_path, commands=commands))
+    )
+    thread.start()
+    wait_for(lambda: log.is_file() and 'begun' in log.read_text())
+    commands.stop()
+    thread.join(60)
+    assert codes == [-15]
+    with pytest.raises(RuntimeError, match='stopped before it began'):
+        run_command(sleep, log, tmp_path, commands=commands)
+
+
+def test_a_folder_is_held_until_the_last_command_in_it_ends(log, tmp_path):
+    lock, end = tmp_path / '.lock', tmp_path / 'end'
+    wait = [
+        sys.executable, '-c',
+        'import os, sys, time; print("begun", flush=True)\n'
+        'while not os.path.exists(sys.argv[1]): time.sleep(0.02)', str(end),
+    ]  # fmt: skip
+    with held(lock) as file:
+        with pytest.raises(BlockingIOError), held(lock):
+            pass
+        options = dict(pass_fds=[file])
+        thread = threading.Thread(target=run_command, args=(wait, log, tmp_path), kwargs=options)
+        thread.start()
+        wait_for(lambda: log.is_file() and 'begun' in log.read_text())
+    with pytest.raises(BlockingIOError), held(lock):  # as after a kill: the command goes on
+        pass
+    end.touch()
+    thread.join(60)
+    with held(lock):
+        pass

@@ -9,7 +9,7 @@ from drawn_boxes import NUM_CLASSES, NUM_IMAGES, draw_boxes
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from sortkd_det.studies.comparison import compare, read_baselines, save
+from sortkd_det.studies.comparison import compare, read_baselines, save, show
 from sortkd_det.studies.finished import Scored
 
 
@@ -99,6 +99,76 @@ def test_baselines_are_one_for_all_and_exceptions():
         'sortdkd': 'dkd',
         'dkd': None,
     }
+
+
+@pytest.mark.parametrize('entries', [['studnet'], ['student', 'kdd=student'], ['kd=studnet']])
+def test_a_baseline_that_is_no_method_is_refused(entries):
+    with pytest.raises(ValueError, match=r'there is no method (studnet|kdd); expected one of'):
+        read_baselines(entries, ['student', 'kd'])
+
+
+def test_methods_without_a_common_seed_are_said_not_to_be_compared():
+    runs = [Scored('student', 0, {'accuracy/top1': 70}), Scored('kd', 1, {'accuracy/top1': 80})]
+    row = compare(runs, {'kd': 'student'})[1][1]
+    assert row.verdicts() == ['kd − student: not compared, for they have no seed in common']
+
+
+def test_names_that_look_like_markup_are_shown(capsys):
+    show(compare([*top1('[/red]kd', 70), *top1('a[bold]b', 71)], {'a[bold]b': '[/red]kd'})[1], 't')
+    said = capsys.readouterr().out
+    assert '[/red]kd' in said
+    assert 'a[bold]b' in said
+
+
+def test_categories_that_are_no_classes_of_the_data_set_do_not_count(annotations, detections):
+    found = [each for each in json.loads(detections('all', 1).read_text())]
+    path = detections('two', 1)
+    path.write_text(json.dumps([each for each in found if each['category_id'] < 3]))
+    runs = [Scored('kd', 0, detections=path, classes=('class 2', 'class 1'))]
+    row = compare(runs, {}, annotations=annotations)[1][0]
+    assert list(row.classes) == ['class 1', 'class 2']
+    assert row.scores[0] == pytest.approx(
+        np.mean([each.scores[0] for each in row.classes.values()])
+    )
+    assert row.scores[0] > 100 * coco_ap(annotations, path) + 1  # of which a third class has none
+
+
+def test_annotations_without_images_or_classes_are_refused(annotations, detections):
+    runs = [Scored('kd', 0, detections=detections('all', 1), classes=('bird',))]
+    with pytest.raises(ValueError, match='0 categories of the classes bird: there is nothing'):
+        compare(runs, {}, annotations=annotations)
+    content = {**json.loads(annotations.read_text()), 'images': []}
+    annotations.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match='has 0 images'):
+        compare([Scored('kd', 0, detections=runs[0].detections)], {}, annotations=annotations)
+
+
+@pytest.mark.parametrize(
+    ('change', 'says'),
+    [
+        (dict(category_id=0), r'has the category ids \[0\], and there are \[1, 2, 3, 4\]'),
+        (dict(score=float('nan')), 'boxes or scores that are no finite numbers'),
+        (dict(bbox=[0, 0, float('inf'), 1]), 'boxes or scores that are no finite numbers'),
+    ],
+)
+def test_detections_that_pycocotools_would_misread_are_refused(
+    annotations, detections, change, says
+):
+    path = detections('some', 1)
+    first, *others = json.loads(path.read_text())
+    path.write_text(json.dumps([{**first, **change}, *others]))
+    with pytest.raises(ValueError, match=f'{path.name} holds no detections of .*{says}'):
+        compare([Scored('kd', 0, detections=path)], {}, annotations=annotations)
+
+
+def test_images_without_any_detection_are_told(annotations, detections):
+    path = detections('some', 1)
+    found = [each for each in json.loads(path.read_text()) if each['image_id'] > 1]
+    path.write_text(json.dumps(found))
+    with pytest.warns(
+        UserWarning, match=rf'no run has a detection in 2 of the {NUM_IMAGES} images'
+    ):
+        compare([Scored('kd', 0, detections=path)], {}, annotations=annotations)
 
 
 def test_detections_give_ap_and_intervals_over_the_same_images(annotations, detections):
@@ -224,3 +294,6 @@ def test_a_report_that_cannot_be_written_is_refused_before_the_work(run_python, 
     done = run_python('tools/compare.py', 'kd=nowhere', '--report', tmp_path, check=False)
     assert done.returncode == 1
     assert f'--report: {tmp_path} is a folder; name a file' in done.stderr
+    done = run_python('tools/compare.py', 'kd=nowhere', '--out', tmp_path, check=False)
+    assert done.returncode == 1
+    assert f'--out: {tmp_path} is a folder; name a file' in done.stderr

@@ -10,21 +10,25 @@ CONFIG = """
 randomness = dict(seed={seed})
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=2)
 val_dataloader = dict(dataset=dict(type='CocoDataset', ann_file='{images}.json'))
-test_dataloader = dict(dataset=dict(type='CocoDataset', ann_file='test.json'))
-test_evaluator = dict(type='CocoMetric', ann_file='data/test.json')
+val_evaluator = dict(type='CocoMetric', ann_file='{root}/{images}.json')
+test_dataloader = dict(dataset=dict(
+    type='CocoDataset', ann_file='test.json', metainfo=dict(classes=('cat', 'dog'))))
+test_evaluator = dict(type='CocoMetric', ann_file='{root}/test.json')
 """
 
 
-def write_run(folder, seed, ap=(0.1, 0.2), tested=None, images='val'):
+def write_run(folder, seed, ap=(0.1, 0.2), tested=None, images='val', root='data', epoch=2):
     """What MMEngine leaves of a run that logs an AP after each epoch."""
     logs = folder / '20261101_120000/vis_data'
     logs.mkdir(parents=True)
-    (logs / 'config.py').write_text(CONFIG.format(seed=seed, images=images))
+    (logs / 'config.py').write_text(CONFIG.format(seed=seed, images=images, root=root))
     entries = [{'coco/bbox_mAP': value, 'step': step} for step, value in enumerate(ap, start=1)]
     (logs / 'scalars.json').write_text('\n'.join(map(json.dumps, entries)))
     if tested is not None:
         test = folder / 'test/20261101_130000'
-        test.mkdir(parents=True)
+        (test / 'vis_data').mkdir(parents=True)
+        config = f"load_from = '{folder}/epoch_{epoch}.pth'\n"
+        (test / 'vis_data/config.py').write_text(config)
         (test / '20261101_130000.json').write_text(json.dumps({'coco/bbox_mAP': tested}))
     return folder
 
@@ -67,7 +71,54 @@ def test_all_runs_are_scored_on_the_test_or_all_on_the_validation(tmp_path):
     write_run(tmp_path / 'student/seed_1', 1)
     runs, scored_on = read_finished([str(tmp_path)])
     assert scores(runs) == [('kd', 0, 0.2), ('student', 0, 0.2), ('student', 1, 0.2)]
-    assert scored_on == 'last validation'
+    assert scored_on == 'last validation (no test of student of seed 1)'
+
+
+def test_a_test_of_a_checkpoint_from_the_midst_of_a_training_is_refused(tmp_path):
+    run = write_run(tmp_path / 'kd', 0, tested=0.5, epoch=1)
+    with pytest.raises(
+        ValueError, match=r'its test is of epoch_1\.pth, and its training ends at 2'
+    ):
+        read_finished([f'kd={run}'])
+    config = next(run.glob('test/*/vis_data/config.py'))
+    config.write_text(f"load_from = '{run}/best_coco_bbox_mAP_epoch_1.pth'\n")
+    assert scores(read_finished([f'kd={run}'])[0]) == [('kd', 0, 0.5)]
+
+
+def test_a_training_that_was_made_longer_is_judged_by_its_end(tmp_path):
+    run = write_run(tmp_path / 'kd', 0)
+    later = run / '20261101_130000/vis_data'
+    later.mkdir(parents=True)
+    config = CONFIG.format(seed=0, images='val', root='data').replace(
+        'max_epochs=2', 'max_epochs=3'
+    )
+    (later / 'config.py').write_text(config)
+    (later / 'scalars.json').write_text(json.dumps({'coco/bbox_mAP': 0.3, 'step': 3}))
+    assert scores(read_finished([f'kd={run}'])[0]) == [('kd', 0, 0.3)]
+
+
+def test_a_damaged_test_is_named(tmp_path):
+    run = write_run(tmp_path / 'kd', 0, tested=0.5)
+    path = next(run.glob('test/*/*.json'))
+    for content in ('{"coco/bbox', '[]'):
+        path.write_text(content)
+        with pytest.raises(ValueError, match=f'{path} holds no metrics of a test'):
+            read_finished([f'kd={run}'])
+
+
+def test_sets_of_one_name_in_two_folders_are_told_apart(tmp_path):
+    roots = tmp_path / 'data', tmp_path / 'copy'
+    for root in roots:
+        root.mkdir()
+        (root / 'test.json').write_text('{"images": []}')
+    places = [
+        f'{root.name}={write_run(tmp_path / "runs" / root.name, 0, tested=0.5, root=root)}'
+        for root in roots
+    ]
+    assert len(read_finished(places)[0]) == 2
+    (roots[1] / 'test.json').write_text('{"images": [{"id": 1}]}')
+    with pytest.raises(ValueError, match=r'different images: .*data/test\.json and .* differ'):
+        read_finished(places)
 
 
 def test_detections_lie_beside_the_test_and_are_not_taken_for_its_metrics(tmp_path):
@@ -78,6 +129,7 @@ def test_detections_lie_beside_the_test_and_are_not_taken_for_its_metrics(tmp_pa
     assert found.detections == run / 'test/detections.bbox.json'
     assert str(found.annotations) == 'data/test.json'
     assert found.metrics == {'coco/bbox_mAP': 0.5}
+    assert found.classes == ('cat', 'dog')
 
 
 def test_what_is_no_finished_run_of_its_seed_is_refused(tmp_path):

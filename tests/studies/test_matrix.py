@@ -1,13 +1,19 @@
 """The plan and the runs of a matrix, of classifiers and detectors alike."""
 
 import json
+import os
 import re
+import signal
+import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 from small_runs import assert_same
 
 from sortkd_det.checkpoints import load_checkpoint
+from sortkd_det.studies.commands import held
 from sortkd_det.studies.matrix import Matrix, Task, _first_of_each, part_of
 
 REPO = Path(__file__).parents[2]
@@ -156,6 +162,69 @@ def test_results_of_something_else_or_other_options_are_refused(tmp_path):
     same = Matrix(CIFAR, tmp_path, REPO, options['cfg_options'])
     (scored,) = same.scored([task, Task(None, 'kd', 1)])
     assert (scored.method, scored.seed, scored.metrics) == ('kd', 0, {'accuracy/top1': 50.0})
+
+
+def test_a_result_of_another_config_of_the_same_name_is_refused(tmp_path):
+    config, weights = tmp_path / 'tiny.py', tmp_path / 'teacher.pth'
+    config.write_text(f"_base_ = '{REPO / 'configs/clothing/student.py'}'")
+    weights.write_bytes(b'1')
+    task = Task(None, 'kd', 0)
+
+    def matrix():
+        return Matrix(config, tmp_path, REPO, teacher='resnet14', teacher_checkpoint=weights)
+
+    made_of = matrix().contents(task)
+    path = tmp_path / 'kd/seed0/result.json'
+    path.parent.mkdir(parents=True)
+    options = dict(cfg_options=[], data_root=None, gpus=1, teacher='resnet14')
+    options['teacher_checkpoint'] = str(weights)
+    content = dict(options=options, metrics={'accuracy/top1': 50.0}, made_of=made_of)
+    path.write_text(json.dumps(content))
+    assert matrix().result(task)
+    weights.write_bytes(b'2')
+    with pytest.raises(ValueError, match='run with another config or other weights'):
+        matrix().result(task)
+    weights.write_bytes(b'1')
+    config.write_text(config.read_text() + '\ntrain_cfg = dict(max_epochs=3)')
+    with pytest.raises(ValueError, match='run with another config or other weights'):
+        matrix().result(task)
+    del content['made_of']  # as older results are
+    path.write_text(json.dumps(content))
+    assert matrix().result(task)
+
+
+class Sleeping(Matrix):
+    """Runs that take long and learn nothing."""
+
+    def command(self, tool, task, checkpoint=None):
+        said = 'import time; print("begun", flush=True); time.sleep(600)'
+        return [sys.executable, '-c', said]
+
+
+def test_a_matrix_that_is_stopped_stops_its_runs(tmp_path):
+    matrix = Sleeping(REPO / 'configs/clothing/student.py', tmp_path, REPO)
+    log = tmp_path / 'student/seed0/output.log'
+
+    def stop():
+        while not (log.is_file() and 'begun' in log.read_text()):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=stop, daemon=True)
+    thread.start()
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt, match='stopped by SIGTERM: the runs were told to stop'):
+        matrix.run([Task(None, 'student', 0), Task(None, 'student', 1)])
+    assert time.monotonic() - start < 300
+    assert not (tmp_path / 'student/seed1/output.log').exists()
+
+
+def test_a_run_that_another_process_makes_is_left_to_it(tmp_path):
+    matrix = Sleeping(REPO / 'configs/clothing/student.py', tmp_path, REPO)
+    folder = tmp_path / 'student/seed0'
+    folder.mkdir(parents=True)
+    with held(folder / '.lock'), pytest.raises(RuntimeError, match='is run by another process'):
+        matrix.run([Task(None, 'student', 0)])
 
 
 @pytest.fixture

@@ -33,6 +33,18 @@ def test_one_seed_has_a_difference_and_no_interval():
     assert difference.verdict() == 'one seed tells nothing of chance; take 3 or more'
 
 
+def test_differences_that_are_all_the_same_have_no_interval():
+    # Two runs whose AP was logged to a tenth of a point: 0.1 twice, but for the last bits.
+    difference = over_seeds({0: 48.3, 1: 50.1}, {0: 48.2, 1: 50.0})
+    assert str(difference) == '+0.10 (2)'
+    assert difference.is_noise
+    assert difference.verdict().startswith('the same in all 2 seeds, which tells nothing')
+
+
+def test_one_image_has_no_interval():
+    assert str(over_images(0.3, np.full(100, 0.3), 1)) == '+0.30 (1)'
+
+
 @pytest.mark.parametrize(
     ('effect', 'number'),
     # Paired t test, two-sided 0.05, power 0.8: as G*Power and Cohen's tables have it.

@@ -1,5 +1,6 @@
 """tools/reproduce.py: published figures, and a table of runs of seconds."""
 
+import importlib.util
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from mmengine.config import Config
 
 from sortkd_det.cli.config import run_config
@@ -65,6 +67,7 @@ def test_a_table_is_run_once_and_shown_with_differences(pictures, teacher_weight
         '--work-dir', tmp_path / 'work', '--jobs', 2,
     ]  # fmt: skip
     assert '6 runs; about' in run_tool(*arguments, '--dry-run', '--num-images', 12)
+    assert not (tmp_path / 'work').exists()
     first = run_tool(*arguments, '--part', '1/2')
     assert first.count(': started') == 3
     second = run_tool(*arguments)
@@ -75,9 +78,41 @@ def test_a_table_is_run_once_and_shown_with_differences(pictures, teacher_weight
         assert 0 <= run['metrics']['accuracy/top1'] <= 100
         assert f'randomness.seed={run["seed"]}' in run['command']
     assert re.search(r'sortkd .* ± .*\(2\).*to kd: [+-]\d', second)
+    assert 'sortkd − kd over seeds' in (tmp_path / 'work/report.html').read_text()
     assert run_tool(*arguments).count(': started') == 0
     (tmp_path / 'work/kd/seed0').rename(tmp_path / 'away')
     assert run_tool(*arguments).count(': started') == 1
+
+
+@pytest.fixture
+def reproduce():
+    """``reproduce(*arguments)``: the tool in this process."""
+    spec = importlib.util.spec_from_file_location('reproduce', REPO / 'tools/reproduce.py')
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    return lambda *arguments: tool.main(tool.get_parser().parse_args([*map(str, arguments)]))
+
+
+def test_what_is_finished_has_a_page_with_the_published_figures(reproduce, capsys, tmp_path):
+    pair, work = 'resnet32x4-resnet8x4', tmp_path / 'work'
+    for method, values in (('student', (72.5, 72.0)), ('kd', (73.0, 73.2))):
+        for seed, value in enumerate(values):
+            folder = work / pair / method / f'seed{seed}'
+            folder.mkdir(parents=True)
+            options = dict(cfg_options=[], data_root=None, gpus=1)
+            result = dict(options=options, metrics={'accuracy/top1': value})
+            (folder / 'result.json').write_text(json.dumps(result))
+    arguments = [CIFAR, '--pairs', pair, '--methods', 'student', 'kd', '--seeds', 0, 1]
+    arguments += ['--work-dir', work]
+    reproduce(*arguments)
+    assert 'student − kd over seeds -0.85 ' in capsys.readouterr().out
+    text = (work / 'report.html').read_text()
+    for said in ('published', '73.33', '72.50', 'student − kd over seeds -0.85 ', pair):
+        assert said in text
+    reproduce(*arguments, '--baseline', 'student', '--report', tmp_path / 'new/page.html')
+    assert 'kd − student over seeds +0.85 ' in (tmp_path / 'new/page.html').read_text()
+    with pytest.raises(ValueError, match='--baseline studnet: there is no method studnet'):
+        reproduce(*arguments, '--baseline', 'studnet')
 
 
 def test_a_run_that_fails_is_named_with_its_log(pictures, tmp_path):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from sortkd_det.distill import LogitBatch
+from sortkd_det.studies.changed_rows import ChangedRows
 from sortkd_det.studies.teacher_analysis import NUM_BINS, TeacherAnalysis
 
 # Probabilities of cat, dog and background; logits are their logarithms.
@@ -46,7 +47,7 @@ def sigmoid_batch():
 def analysis_of(*batches, classes=('cat', 'dog')):
     analysis = TeacherAnalysis(classes)
     for batch in batches:
-        analysis.add(batch)
+        analysis.add(ChangedRows.of(batch))
     return analysis
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sortkd_det.distill import LogitBatch
+from sortkd_det.studies.changed_rows import ChangedRows
 from sortkd_det.studies.teacher_examples import TeacherExamples
 
 CHANCES = [[0.2, 0.5, 0.3], [0.3, 0.1, 0.6], [0.05, 0.15, 0.8], [0.7, 0.1, 0.2], [0.8, 0.1, 0.1]]
@@ -36,7 +37,7 @@ def images():
 
 def found(batch, images, number=9):
     examples = TeacherExamples(number)
-    examples.add(batch, images)
+    examples.add(ChangedRows.of(batch), images)
     return examples.found
 
 
@@ -61,7 +62,7 @@ def test_the_most_of_all_batches_are_kept(images):
     examples = TeacherExamples(3)
     small = batch_of(labels=(0, 2, 2, 0, 0))  # moves 0.3
     for batch in (small, batch_of(), batch_of()):
-        examples.add(batch, images)
+        examples.add(ChangedRows.of(batch), images)
     assert [round(each.moved, 2) for each in examples.found] == [0.65, 0.65, 0.5]
     examples.gather()
     assert len(examples.found) == 3

@@ -4,6 +4,7 @@ import torch
 from rich.console import Console
 
 from sortkd_det.distill import LogitBatch
+from sortkd_det.studies.changed_rows import ChangedRows
 from sortkd_det.studies.teacher_analysis import TeacherAnalysis
 from sortkd_det.studies.teacher_report import class_table, confusion_table, draw, group_table
 
@@ -11,17 +12,16 @@ from sortkd_det.studies.teacher_report import class_table, confusion_table, draw
 def analysis_of(teacher, labels, background, classes=('cat', 'dog'), truth=None):
     teacher = torch.tensor(teacher, dtype=torch.float64).log()
     analysis = TeacherAnalysis(classes)
-    analysis.add(
-        LogitBatch(
-            teacher,
-            teacher,
-            torch.tensor(labels),
-            torch.ones(len(labels)),
-            activation='softmax',
-            background=background,
-            find_ground_truth=None if truth is None else lambda: torch.tensor(truth),
-        )
+    batch = LogitBatch(
+        teacher,
+        teacher,
+        torch.tensor(labels),
+        torch.ones(len(labels)),
+        activation='softmax',
+        background=background,
+        find_ground_truth=None if truth is None else lambda: torch.tensor(truth),
     )
+    analysis.add(ChangedRows.of(batch))
     return analysis
 
 

@@ -1,7 +1,7 @@
 """A comparison of methods as a page: the table, classes, learning curves, detections."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,9 @@ from ..finished import Scored, most_of
 from ..paired import Difference, mean_and_deviation
 from ..scalars import RunScalars, read_scalars
 from .gallery import LEAST_SCORE, MOST_DETECTIONS, make_gallery
-from .page import Cell, Chart, Curve, Page, Section, Table
+from .page import MOST_BYTES, Cell, Chart, Curve, Page, Section, Table, as_cell
 
+_LIMIT = f'the pictures of a page take {MOST_BYTES / 1e6:.0f} MB at most'
 _MOST_POINTS = 100  # of a curve
 _HOW_TO_READ = (
     'Scores are the mean ± standard deviation (seeds), differences are paired by seed with their '
@@ -32,6 +33,8 @@ def comparison_page(
     num_images: int = 24,
     images: Path | None = None,
     annotations: Path | None = None,
+    group: str = 'variant',
+    beside: Mapping[str, Mapping[tuple[str, str], str]] | None = None,
 ) -> Page:
     """Make a page of what :func:`compare` returned.
 
@@ -43,12 +46,14 @@ def comparison_page(
         num_images: of the gallery, at most.
         images: folder of the images, in place of that of the runs' config.
         annotations: what detections are evaluated on; None: as the runs say.
+        group: what the rows' groups are.
+        beside: further columns: title → (group, method) → cell.
 
     Raises:
         ValueError: annotations or detections cannot be read.
     """
     seeds = sorted({run.seed for run in runs})
-    sections = [Section('Methods', _HOW_TO_READ, [_methods(rows)])]
+    sections = [Section('Methods', _HOW_TO_READ, [_methods(rows, group, beside or {})])]
     if any(row.classes for row in rows):
         sections.append(_classes(rows))
     sections += [
@@ -66,10 +71,12 @@ def comparison_page(
 # -- tables ------------------------------------------------------------------
 
 
-def _methods(rows: Sequence[Row]) -> Table:
+def _methods(
+    rows: Sequence[Row], group: str, beside: Mapping[str, Mapping[tuple[str, str], str]]
+) -> Table:
     has_groups = any(row.group for row in rows)
     units = [unit for unit in ('seed', 'image') if any(getattr(r, f'over_{unit}s') for r in rows)]
-    columns = ['method', *['variant'] * has_groups, 'score']
+    columns = ['method', *[group] * has_groups, 'score', *beside]
     for unit in units:
         columns += [f'difference over {unit}s', f'{unit}s needed']
     cells = []
@@ -77,6 +84,7 @@ def _methods(rows: Sequence[Row]) -> Table:
         compared = f'compared with {row.baseline}' if row.baseline else ''
         line = [Cell(row.method, row.method, note=compared)]
         line += [*[Cell(row.group, row.group)] * has_groups, _score(row)]
+        line += [as_cell(cells.get((row.group, row.method), '–')) for cells in beside.values()]
         for unit in units:
             difference = getattr(row, f'over_{unit}s')
             line += [_difference(difference), _needed(difference)]
@@ -124,7 +132,9 @@ def _difference(difference: Difference | None) -> Cell:
     if difference is None:
         return Cell('–')
     if difference.low is None or difference.high is None:
-        return Cell(f'{difference}', difference.mean, note=f'one {difference.unit}')
+        number = 'one' if difference.number == 1 else f'the same in all {difference.number:,}'
+        plural = 's' * (difference.number > 1)
+        return Cell(f'{difference}', difference.mean, note=f'{number} {difference.unit}{plural}')
     is_noise = difference.is_noise
     return Cell(
         f'{difference}',
@@ -235,6 +245,8 @@ def _gallery(
         f'what the runs of seed {", ".join(map(str, seeds))} detect in them: what scores '
         f'{LEAST_SCORE} or more, of an image {MOST_DETECTIONS} boxes at most.'
     )
+    if len(gallery.pictures) < min(number, total):
+        text += f' {number:,} were asked for; {_LIMIT}.'
     if not all(picture.uri for picture in gallery.pictures):
         text += ' Where a file was not found the ground is plain; --image-root names the folder.'
     return Section(title, text, [gallery])

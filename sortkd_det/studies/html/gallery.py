@@ -8,17 +8,22 @@ from typing import Any
 import cv2
 import numpy as np
 
-from .page import Gallery, Picture, jpeg_uri
+from .page import MOST_BYTES, Gallery, Picture, jpeg_uri
 
 #: Of the detections that a page holds.
 LEAST_SCORE = 0.05
 #: Of an image, those with the best scores, as COCO counts.
 MOST_DETECTIONS = 100
 _SIDE = 640  # pixels of a picture at most
+_SAMPLE = 16  # pictures that tell how large others will be
 
 
 def make_gallery(
-    annotations: Path, detections: Mapping[str, Path], folder: Path | None, number: int
+    annotations: Path,
+    detections: Mapping[str, Path],
+    folder: Path | None,
+    number: int,
+    most_bytes: int = MOST_BYTES,
 ) -> tuple[Gallery, int]:
     """Take some of the images of an annotation file, evenly spread, with all their boxes.
 
@@ -27,6 +32,8 @@ def make_gallery(
         detections: name of a detector → its file, likewise.
         folder: of the images; None, and for a file that is not there: no picture, boxes alone.
         number: of images, at most; ≥ 1.
+        most_bytes: of their pictures and boxes together; of so many images that they take more,
+            fewer are shown.
 
     Returns:
         The gallery, and how many images there are in all.
@@ -35,16 +42,33 @@ def make_gallery(
     categories = sorted(truth['categories'], key=lambda each: each['id'])  # as pycocotools
     places = {each['id']: place for place, each in enumerate(categories)}
     images = truth['images']
-    spread = np.linspace(0, len(images) - 1, min(number, len(images)))
-    chosen = [images[place] for place in spread.round().astype(int)]
-    sources = [_objects(truth['annotations'], chosen, places)]
-    for path in detections.values():
-        sources.append(_detections(json.loads(path.read_text()), chosen, places))
-    pictures = [
-        _picture(image, folder, [source[image['id']] for source in sources]) for image in chosen
-    ]
+    found = [json.loads(path.read_text()) for path in detections.values()]
+
+    def show(number: int) -> list[Picture]:
+        chosen = _spread(images, number)
+        sources = [_objects(truth['annotations'], chosen, places)]
+        sources += [_detections(entries, chosen, places) for entries in found]
+        return [
+            _picture(each, folder, [source[each['id']] for source in sources]) for each in chosen
+        ]
+
+    pictures = show(min(number, _SAMPLE))
+    if number > _SAMPLE and pictures:
+        pictures = show(min(number, most_bytes * len(pictures) // _bytes_of(pictures)))
+    while len(pictures) > 1 and _bytes_of(pictures) > most_bytes:
+        pictures = _spread(pictures, len(pictures) * 9 // 10)
     names = [each['name'] for each in categories]
     return Gallery(['ground truth', *detections], names, pictures, LEAST_SCORE), len(images)
+
+
+def _spread(items: Sequence[Any], number: int) -> list[Any]:
+    """So many of them, evenly spread; all, if there are no more."""
+    places = np.linspace(0, len(items) - 1, min(max(number, 1), len(items)))
+    return [items[place] for place in places.round().astype(int)]
+
+
+def _bytes_of(pictures: Sequence[Picture]) -> int:
+    return sum(len(each.uri) + len(json.dumps(each.boxes)) for each in pictures)
 
 
 def _objects(

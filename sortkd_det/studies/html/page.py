@@ -25,6 +25,8 @@ from sortkd_det.files import written_whole
 from sortkd_det.version import __version__
 
 _QUALITY = 80  # of a JPEG, of 100
+#: Of the pictures of a page with what is drawn on them, so that a page stays below 30 MB.
+MOST_BYTES = 28_000_000
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Table:
         return cls(
             str(table.title),
             [str(column.header) for column in table.columns],
-            [[_as_cell(str(text)) for text in row] for row in rows],
+            [[as_cell(str(text)) for text in row] for row in rows],
             is_sortable,
         )
 
@@ -332,7 +334,8 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _as_cell(text: str) -> Cell:
+def as_cell(text: str) -> Cell:
+    """A cell that is sorted by its number, if it is one."""
     try:
         return Cell(text, float(text))
     except ValueError:

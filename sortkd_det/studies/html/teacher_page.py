@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from ..teacher_analysis import TeacherAnalysis
 from ..teacher_examples import Example
 from ..teacher_report import class_table, confusion_table, group_table
-from .page import Bars, Matrix, Page, Section, Table, jpeg_uri
+from .page import MOST_BYTES, Bars, Matrix, Page, Section, Table, jpeg_uri
 
 _MOST_CLASSES = 20  # of a matrix
 _MOST_SIDE_BY_SIDE = 8  # classes of matrices that stand beside each other
+_MARKUP = 1000  # bytes of a column of an example, with its bars
 _MOST_COLUMNS = 5  # of an example, beside the label
 _MATRICES = {
     '': 'as the teacher says it',
@@ -23,7 +24,10 @@ _STATES = {'': 'teacher', 'sort': 'sorted', 'sort of classes': 'classes sorted'}
 
 
 def teacher_page(
-    analysis: TeacherAnalysis, examples: Sequence[Example], facts: Mapping[str, Any]
+    analysis: TeacherAnalysis,
+    examples: Sequence[Example],
+    facts: Mapping[str, Any],
+    most_bytes: int = MOST_BYTES,
 ) -> Page:
     """Make a page of what was counted.
 
@@ -31,8 +35,9 @@ def teacher_page(
         analysis: of the teacher.
         examples: rows that sorting changes, those in which it moves the most first.
         facts: what was looked at: name → value.
+        most_bytes: of the examples; of more those in which the least moves are left out.
     """
-    verdict = analysis.verdict()
+    verdict = analysis.verdict().replace(' %', '\N{NO-BREAK SPACE}%')
     return Page(
         'The teacher on its training set',
         [f'{verdict[0].upper()}{verdict[1:]}.'],
@@ -40,7 +45,7 @@ def teacher_page(
             Section('Rows', '', [Table.of(group_table(analysis), is_sortable=False)]),
             Section('Classes', '', _class_tables(analysis)),
             _confusion(analysis),
-            _examples(analysis, examples),
+            _examples(analysis, examples, most_bytes),
         ],
         facts,
     )
@@ -94,7 +99,7 @@ def _percents(counts: NDArray) -> NDArray:
     return 100 * counts / counts.sum(1, keepdims=True).clip(min=1)
 
 
-def _examples(analysis: TeacherAnalysis, examples: Sequence[Example]) -> Section:
+def _examples(analysis: TeacherAnalysis, examples: Sequence[Example], most_bytes: int) -> Section:
     title = 'Rows that sorting changes'
     if not examples:
         return Section(title, 'None were found, or none were asked for.')
@@ -104,7 +109,12 @@ def _examples(analysis: TeacherAnalysis, examples: Sequence[Example]) -> Section
         'one of an image at most; a wrong label would be among them. Below a probability stands '
         'its logit.'
     )
-    return Section(title, text, [_bars(analysis, each) for each in examples], is_grid=True)
+    shown = [_bars(analysis, each) for each in examples]
+    sizes = np.cumsum([len(each.picture) + _MARKUP * (1 + len(each.rows)) for each in shown])
+    fitting = shown[: int((sizes <= most_bytes).sum())]
+    if len(fitting) < len(shown):
+        text += f' Pictures of {len(fitting)} are all that {most_bytes / 1e6:.0f} MB hold.'
+    return Section(title, text, fitting, is_grid=True)
 
 
 def _bars(analysis: TeacherAnalysis, example: Example) -> Bars:

@@ -13,6 +13,7 @@ from drawn_boxes import NUM_CLASSES, NUM_IMAGES, draw_boxes
 from report_pages import AXE, BREAKING, CLASSES
 
 from sortkd_det.distill import LogitBatch
+from sortkd_det.studies.changed_rows import ChangedRows
 from sortkd_det.studies.comparison import compare
 from sortkd_det.studies.finished import Scored
 from sortkd_det.studies.html import write_page
@@ -105,8 +106,8 @@ def images() -> list[np.ndarray]:
 def teacher(batch, images):
     """The page of a teacher that was seen on this batch."""
     analysis, examples = TeacherAnalysis(CLASSES[:2]), TeacherExamples(5)
-    analysis.add(batch)
-    examples.add(batch, images)
+    analysis.add(ChangedRows.of(batch))
+    examples.add(ChangedRows.of(batch), images)
     return teacher_page(analysis, examples.found, {'config': BREAKING, 'images': 2})
 
 

@@ -45,7 +45,11 @@ def test_scores_differences_and_what_is_needed():
 
 @pytest.mark.parametrize(
     ('values', 'note', 'tone'),
-    [((69, 71, 70), 'beyond noise', 'down'), ((69, 73, 72), 'within noise', '')],
+    [
+        ((69, 71.1, 69.9), 'beyond noise', 'down'),
+        ((69, 73, 72), 'within noise', ''),
+        ((69, 71, 70), 'the same in all 3 seeds', ''),
+    ],
 )
 def test_a_tone_is_for_what_is_beyond_noise(values, note, tone):
     runs = [*top1('student', 70, 72, 71), *top1('kd', *values)]
@@ -56,6 +60,14 @@ def test_a_tone_is_for_what_is_beyond_noise(values, note, tone):
 def test_one_seed_has_no_interval():
     cell = section(page_of([*top1('student', 70), *top1('kd', 71)]), 'Methods').parts[0].rows[1][2]
     assert (cell.text, cell.ends, cell.note) == ('+1.00 (1)', None, 'one seed')
+
+
+def test_columns_beside_are_those_of_a_preset():
+    runs = [*top1('student', 70, group='a-b'), *top1('kd', 71, group='a-b')]
+    beside = {'published': {('a-b', 'kd'): '73.33'}}
+    table = section(page_of(runs, group='pair', beside=beside), 'Methods').parts[0]
+    assert list(table.columns)[:4] == ['method', 'pair', 'score', 'published']
+    assert [(row[3].text, row[3].value) for row in table.rows] == [('–', None), ('73.33', 73.33)]
 
 
 def test_what_there_is_none_of_is_said():

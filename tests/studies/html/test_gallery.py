@@ -45,6 +45,24 @@ def test_images_are_evenly_spread(annotations, tmp_path, number, names):
     assert total == 12
 
 
+@pytest.mark.parametrize('number', [12, 40])  # no more, and more than those that are tried
+def test_of_more_images_than_a_page_holds_fewer_are_shown(annotations, tmp_path, number):
+    content = json.loads(annotations.read_text())
+    content['images'] = [dict(id=i, file_name='im&1.png') for i in range(number)]
+    many, found = tmp_path / 'many.json', tmp_path / 'found.json'
+    many.write_text(json.dumps(content))
+    found.write_text('[]')
+
+    def shown(**limit):
+        return make_gallery(many, {'kd': found}, annotations.parent, 100, **limit)[0].pictures
+
+    one = len(shown()[0].uri)
+    assert len(shown()) == number
+    assert len(shown(most_bytes=11 * one // 2)) in (4, 5)
+    assert sum(len(each.uri) for each in shown(most_bytes=11 * one // 2)) < 5.5 * one
+    assert len(shown(most_bytes=10)) == 1
+
+
 def test_classes_are_in_pycocotools_order(annotations, tmp_path):
     content = json.loads(annotations.read_text())
     names = [each['name'] for each in content['categories']]

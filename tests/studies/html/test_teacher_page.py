@@ -1,10 +1,13 @@
 """What a teacher's page says of hand-made rows."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from report_pages import BREAKING, CLASSES
 
 from sortkd_det.distill import LogitBatch
+from sortkd_det.studies.changed_rows import ChangedRows
 from sortkd_det.studies.html.teacher_page import teacher_page
 from sortkd_det.studies.teacher_analysis import TeacherAnalysis
 from sortkd_det.studies.teacher_examples import TeacherExamples
@@ -14,8 +17,8 @@ def seen(teacher, labels, classes, **options):
     """The page of a teacher that gave these logits."""
     batch = LogitBatch(teacher, teacher, torch.tensor(labels), torch.ones(len(labels)), **options)
     analysis, examples = TeacherAnalysis(classes), TeacherExamples(2)
-    analysis.add(batch)
-    examples.add(batch, [])
+    analysis.add(ChangedRows.of(batch))
+    examples.add(ChangedRows.of(batch), [])
     return teacher_page(analysis, examples.found, {})
 
 
@@ -75,6 +78,25 @@ def test_of_many_columns_those_with_the_most_confusions_are_shown():
     bars = page.sections[3].parts[0]
     assert (bars.picture, bars.box) == ('', ())
     assert len(bars.rows) == 6
+
+
+def test_of_more_examples_than_a_page_holds_those_that_move_least_are_left_out():
+    teacher = torch.tensor([[2.0, 0.0], [3.0, 0.0]])
+    batch = LogitBatch(
+        teacher, teacher, torch.ones(2).long(), torch.ones(2), activation='softmax', background=None
+    )
+    analysis, examples = TeacherAnalysis(None), TeacherExamples(2)
+    for row in range(2):
+        one = replace(batch, **{
+            name: getattr(batch, name)[row : row + 1]
+            for name in ('student', 'teacher', 'labels', 'weight')
+        })  # fmt: skip
+        analysis.add(ChangedRows.of(one))
+        examples.add(ChangedRows.of(one), [])
+    assert len(teacher_page(analysis, examples.found, {}).sections[3].parts) == 2
+    section = teacher_page(analysis, examples.found, {}, most_bytes=5_000).sections[3]
+    assert [part.title for part in section.parts] == ['1: 90.5 % moves']
+    assert 'Pictures of 1 are all that' in section.text
 
 
 def test_sigmoids_have_two_states_and_may_have_nothing_to_sort():
