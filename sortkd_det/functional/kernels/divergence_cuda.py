@@ -15,7 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from . import WIDEST_ON_CUDA as WIDEST
-from .launch_cuda import launch
+from .launch_cuda import ceil_div, launch
 from .sort_cuda import launch_of, load_labels, scratch_for, sort_rows, sorted_tile
 from .tiles_cuda import load_rows, store_rows
 
@@ -354,7 +354,7 @@ def divergence(
     }
     tensors = (student, target, labels, weight, factor, *sums, scratch)
     numbers = (num_rows, ignore_index or 0, few, scale, float(alpha), float(beta))
-    launch(_divergence_kernel, triton.cdiv(num_rows, shape['ROWS']), tensors + numbers, settings)
+    launch(_divergence_kernel, ceil_div(num_rows, shape['ROWS']), tensors + numbers, settings)
     return total if adds_up else losses.sum(), gradient
 
 
