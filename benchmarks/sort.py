@@ -8,7 +8,8 @@ to give the same result to the bit.
 import argparse
 import itertools
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -56,6 +57,12 @@ CASES = (
         for shape in ((1024, 81), (512, 1000), (8192, 1000), (65536, 80))
         for wrong in (0.05, 0.30, 1.0)
     ),
+)
+# Around the size from which a second thread helps.
+ON_THREADS = tuple(
+    Case(*shape, 0.25, None, any_rank)
+    for any_rank in (False, True)
+    for shape in ((512, 1000), (1024, 1000), (2048, 1000), (4096, 1000), (8192, 81))
 )
 
 AS_MET = (*TARGETS, *(case._replace(any_rank=True, target=None) for case in TARGETS))
@@ -173,6 +180,37 @@ def measure_as_met(case: Case, repeats: int, blocks: int) -> list[str]:
     return row
 
 
+def measure_threads(case: Case, repeats: int, blocks: int) -> list[str]:
+    """`sort_logits` on one thread and on several, on fresh inputs and after other work."""
+    threads = torch.get_num_threads()
+    inputs = [make_case(case, seed) for seed in range(_FRESH_INPUTS)]
+
+    def call_on(number: int, turns: Iterator) -> None:
+        torch.set_num_threads(number)
+        sort_logits(*next(turns))
+        torch.set_num_threads(threads)
+
+    row = [f'{case.num_rows} × {case.num_classes}']
+    row.append('any' if case.any_rank else f'2–{_DEEPEST_NEAR_RANK}')
+    for between in (None, other_work()):
+        calls = [partial(call_on, number, itertools.cycle(inputs)) for number in (1, threads)]
+        medians = time_alternating(calls, repeats, blocks, between=between)
+        one, several = (statistics.median(block) for block in medians)
+        row += [microseconds(one), microseconds(several), f'{one / several:.2f}×']
+    return row
+
+
+COLUMNS_THREADS = (
+    'logits',
+    'rank',
+    'fresh inputs, one thread, µs',
+    'several, µs',
+    'speed-up',
+    'after other work, one thread, µs',
+    'several, µs',
+    'speed-up',
+)
+
 COLUMNS_AS_MET = (
     'logits',
     'wrong',
@@ -227,6 +265,11 @@ def main() -> None:
         rows = [measure_as_met(case, args.repeats, args.blocks) for case in AS_MET]
         tables.append(Table('As a training step meets it', COLUMNS_AS_MET, rows))
         tables[1].show()
+        if args.threads > 1:
+            rows = [measure_threads(case, args.repeats, args.blocks) for case in ON_THREADS]
+            title = f'One thread and {args.threads}, 25% wrong'
+            tables.append(Table(title, COLUMNS_THREADS, rows))
+            tables[2].show()
     notes = [
         f'Median of {args.blocks} alternating blocks, each the median of up to {args.repeats} '
         'calls; "of blocks": lowest and highest speed-up of a block. All functions gave equal '

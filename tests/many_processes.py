@@ -28,10 +28,10 @@ EXACT = dict(frozen=True, dtype='float64')
 
 
 class Jobs:
-    """Runs of one launch of ``worker.py``."""
+    """Runs of one launch of ``worker.py``, on the CPU or, all on one GPU, ``'cuda'``."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, device: str = 'cpu') -> None:
+        self.folder, self.device = folder, device
         self.jobs = []
 
     def add(self, name: str, cfg: Config, processes=(1, *MANY), **options) -> Path:
@@ -42,7 +42,7 @@ class Jobs:
         self.jobs.append(
             dict(
                 name=name, config=str(folder / 'config.py'), folder=str(folder),
-                processes=processes, **options,
+                processes=processes, device=self.device, **options,
             )
         )  # fmt: skip
         return folder
@@ -51,12 +51,12 @@ class Jobs:
         """Run them; what came of each, by name and number of processes, is a list by rank."""
         path = self.folder / 'jobs.json'
         path.write_text(json.dumps(self.jobs))
-        printed, code = launch([sys.executable, WORKER, path], timeout)
+        printed, code = launch([sys.executable, WORKER, path], timeout, device=self.device)
         (self.folder / 'printed.txt').write_text(printed)
         assert code == 0, printed[-6000:]
         return {
             (job['name'], processes): [
-                torch.load(f'{job["folder"]}/{processes}-{rank}.pth', weights_only=False)
+                torch.load(f'{job["folder"]}/{processes}-{rank}.pth', 'cpu', weights_only=False)
                 for rank in range(processes)
             ]
             for job in self.jobs
@@ -64,14 +64,17 @@ class Jobs:
         }
 
 
-def launch(command: list, timeout: float, told: str | None = None) -> tuple[str, int]:
+def launch(
+    command: list, timeout: float, told: str | None = None, device: str = 'cpu'
+) -> tuple[str, int]:
     """Run a command in a process group of its own; what it printed, and its exit status.
 
-    It is sent SIGTERM once it has printed ``told``.
+    It is sent SIGTERM once it has printed ``told``. With ``device='cpu'`` it sees no GPU.
     """
+    hidden = {'CUDA_VISIBLE_DEVICES': ''} if device == 'cpu' else {}
     environment = {
         **os.environ, 'PYTHONPATH': f'{WORKER.parent}:{REPO / "tests"}:{REPO}',
-        'PYTHON': sys.executable, 'PORT': str(free_port()), 'OMP_NUM_THREADS': '1',
+        'PYTHON': sys.executable, 'PORT': str(free_port()), 'OMP_NUM_THREADS': '1', **hidden,
     }  # fmt: skip
     process = subprocess.Popen(
         list(map(str, command)), cwd=REPO, env=environment, text=True, start_new_session=True,

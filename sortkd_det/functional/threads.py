@@ -61,5 +61,6 @@ def split_rows(
     others = [_pool.submit(work) for _ in range(num_threads - 1)]
     results = work()
     for other in others:
-        results.extend(other.result())
+        if not other.cancel():  # one that has not woken up yet has nothing left to do
+            results.extend(other.result())
     return sorted(results)

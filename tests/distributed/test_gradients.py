@@ -3,7 +3,18 @@
 import pytest
 import torch
 from every_loss import BY_ROW
-from many_processes import EXACT, MANY, REPO, Jobs, classifier, detector
+from many_processes import (
+    CTKD,
+    DKD,
+    DKD_FOREGROUND,
+    EXACT,
+    MANY,
+    REPO,
+    SORTKD,
+    Jobs,
+    classifier,
+    detector,
+)
 from mmengine.config import Config
 
 from sortkd_det.cli.method_tables import method_rows
@@ -35,7 +46,7 @@ def say_how_equal():
         print(f'\ngradients of {processes} processes and of one differ by {largest:.1e} at most')
 
 
-def assert_equal_gradients(several, one, steps):
+def assert_equal_gradients(several, one, steps, limit=1e-5):
     """Every process has the gradients of one process that has the whole batch."""
     for rank, process in enumerate(several):
         assert len(process['gradients']) == len(one['gradients']) == steps
@@ -46,7 +57,7 @@ def assert_equal_gradients(several, one, steps):
             for pair in pairs:
                 found = difference(*pair)
                 DIFFERENCES[len(several)] = max(found, DIFFERENCES.get(len(several), 0))
-                assert found < 1e-5, rank
+                assert found < limit, rank
 
 
 @pytest.mark.parametrize('processes', MANY)
@@ -85,6 +96,29 @@ def test_each_image_is_augmented_as_in_one_process(results, name, processes):
             )
             for own, whole in views:
                 assert torch.equal(own, whole[rank::processes])
+
+
+@pytest.fixture(scope='module', params=['cpu', pytest.param('cuda', marks=pytest.mark.cuda)])
+def on_one_device(request, tmp_path_factory, pictures, teacher_weights, toy_data, random_teacher):
+    """Runs of one process and of two that share a device; classifiers in float32, whose loss is one
+    kernel on CUDA.
+    """
+    jobs = Jobs(tmp_path_factory.mktemp(request.param), request.param)
+    for name, term in (('sortkd', SORTKD), ('dkd', DKD)):
+        cfg = classifier(pictures, teacher_weights, [term])
+        jobs.add(name, cfg, [1, 2], frozen=True)
+    terms = [SORTKD, DKD_FOREGROUND, CTKD]
+    cfg = detector(toy_data, random_teacher, terms)
+    jobs.add('detector', cfg, [1, 2], **EXACT, detection=True)
+    return jobs.start()
+
+
+@pytest.mark.parametrize(
+    ('name', 'steps', 'limit'), [('sortkd', 3, 1e-4), ('dkd', 3, 1e-4), ('detector', 2, 1e-5)]
+)
+def test_two_processes_on_one_device_have_the_gradients_of_one(on_one_device, name, steps, limit):
+    (one,) = on_one_device[name, 1]
+    assert_equal_gradients(on_one_device[name, 2], one, steps, limit)
 
 
 @pytest.fixture(scope='module')

@@ -1,6 +1,7 @@
 """What the processes of these tests do: runs of the real runner, watched.
 
-``python worker.py jobs.json`` imports everything once, then forks for each number of processes.
+``python worker.py jobs.json`` imports everything once, then forks for each number of processes;
+on a GPU, which all of them share, each is a Python of its own.
 Configs of other launches import this file by its name, for the classes that it registers.
 """
 
@@ -8,6 +9,7 @@ import functools
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 import traceback
@@ -190,6 +192,8 @@ def run(job, processes):
     cfg.work_dir = f'{job["folder"]}/{processes}'
     cfg.experiment_name = f'{job["name"]}-{processes}'
     cfg.train_dataloader.batch_size //= processes
+    cfg.merge_from_dict({'env_cfg.dist_cfg.backend': 'gloo'})  # NCCL wants a GPU a process
+    torch.backends.cudnn.allow_tf32 = False
     if 'visualizer' in cfg:
         cfg.visualizer.name = cfg.experiment_name
     torch.set_default_dtype(getattr(torch, job.get('dtype', 'float32')))
@@ -212,8 +216,9 @@ def run(job, processes):
 
 def be_process(rank, processes, port, jobs):
     """Do the jobs one after the other, as one of several processes."""
+    gpu = 0 if jobs[0]['device'] == 'cuda' else rank
     os.environ.update(
-        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes),
+        RANK=str(rank), LOCAL_RANK=str(gpu), WORLD_SIZE=str(processes),
         MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port),
     )  # fmt: skip
     for job in jobs:
@@ -225,6 +230,12 @@ def be_process(rank, processes, port, jobs):
         )
         torch.save(result, f'{job["folder"]}/{processes}-{rank}.pth')
         barrier()
+
+
+def start(rank, processes, port, path):
+    """The process id of a fresh Python that does the jobs: CUDA does not survive a fork."""
+    arguments = map(str, (__file__, path, rank, processes, port))
+    return subprocess.Popen([sys.executable, *arguments]).pid
 
 
 def fork(rank, processes, port, jobs):
@@ -256,13 +267,20 @@ def prepare_once(jobs):
     mmengine.config.config.FormatCode = lambda text, **options: (text, True)  # a third of a run
 
 
-def main(path):
+def main(path, *place):
     jobs = json.loads(Path(path).read_text())
     prepare_once(jobs)
+    if place:
+        rank, processes, port = map(int, place)
+        be_process(rank, processes, port, [job for job in jobs if processes in job['processes']])
+        return
     for processes in dict.fromkeys(number for job in jobs for number in job['processes']):
         port = free_port()
         mine = [job for job in jobs if processes in job['processes']]
-        children = [fork(rank, processes, port, mine) for rank in range(processes)]
+        if mine[0]['device'] == 'cuda':
+            children = [start(rank, processes, port, path) for rank in range(processes)]
+        else:
+            children = [fork(rank, processes, port, mine) for rank in range(processes)]
         codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
         if any(codes):
             sys.exit(f'{processes} processes exited {codes}')
@@ -270,4 +288,4 @@ def main(path):
 
 if __name__ == '__main__':
     sys.modules['worker'] = sys.modules['__main__']
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -7,6 +7,7 @@ The interpreter runs kernels on the CPU; it must be chosen before Triton is impo
 import random
 
 import torch
+import triton.language as tl
 from parts import row_losses
 
 from sortkd_det.functional import fused, reduce_rows, sort, sort_logits
@@ -149,6 +150,8 @@ if __name__ == '__main__':
         chosen = {'few': few, 'ROWS': rows, 'THREADS': 32 // rows}
         for module in (sort_cuda, divergence_cuda):
             module.launch_of = lambda *shape, chosen=chosen: {**launch_of(*shape), **chosen}
+        # Losses added up within the kernel, in several turns, and behind it.
+        divergence_cuda._FEW_ROWS, divergence_cuda._AT_ONCE = 2048 * (few > 0), tl.constexpr(rows)
         for _ in range(3):
             check_sort('cpu', chooser, generator, (2, 3, 16, 81), chosen)
             check_divergence('cpu', chooser, generator, (2, 7, 16, 81))

@@ -72,6 +72,35 @@ def test_a_gradient_that_is_used_twice_is_the_same_twice():
     assert torch.equal(scaled, first * 1024)
 
 
+@pytest.mark.parametrize('num_rows', [1, 5, 1024, 2048, 2049])
+def test_the_losses_are_added_up_in_one_order_on_any_stream_and_in_graphs(num_rows):
+    student, target, labels = random_batch(num_rows)
+    loss, streams = KDLoss(), [torch.cuda.Stream() for _ in range(4)]
+
+    def value():
+        return loss(student, target, labels, rewrite=Sort())
+
+    expected, found = value(), []
+    torch.testing.assert_close(
+        expected.cpu(),
+        loss(*(x.cpu() for x in (student, sort_logits(target, labels), labels))),
+        rtol=1e-5,
+        atol=0,
+    )
+    graph = torch.cuda.CUDAGraph()
+    torch.cuda.synchronize()
+    with torch.cuda.graph(graph):
+        captured = value(), value()
+    for _ in range(50):
+        for stream in streams:  # side by side, and beside the graph
+            with torch.cuda.stream(stream):
+                found.append(value())
+        graph.replay()
+        found.extend(number.clone() for number in captured)
+    torch.cuda.synchronize()
+    assert {float(number) for number in found} == {float(expected)}
+
+
 @pytest.mark.parametrize(
     ('loss', 'activation'),
     [

@@ -244,10 +244,22 @@ def test_without_numba_the_torch_path_runs(monkeypatch):
 def test_kernel_and_torch_path_give_the_same_bits(num_classes, dtype):
     pytest.importorskip('numba')
     logits, labels = random_batch(200, num_classes, dtype)
-    labels[:50] = logits[:50].argmin(1)  # more classes above than an insertion sort takes
+    labels[:50] = logits[:50].argmin(1)  # all classes above
     logits[50:100] = logits[50:100].round()  # ties
     assert_same_bits(sort_logits(logits, labels), sort_with_torch(logits, labels))
     assert_same_bits(sort_logits(logits, labels, 1), sort_with_torch(logits, labels, 1))
+
+
+@pytest.mark.parametrize('round_to', [None, 0.25])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_kernel_and_torch_path_agree_for_each_number_of_classes_above(dtype, round_to):
+    pytest.importorskip('numba')
+    logits, _ = random_batch(210, 210, dtype)  # past 4, 16, … and 192, where ways of sorting change
+    if round_to is not None:
+        logits = (logits / round_to).round() * round_to
+    ranks = torch.randperm(210, generator=torch.Generator().manual_seed(1))
+    labels = logits.argsort(1, descending=True).gather(1, ranks[:, None]).squeeze(1)
+    assert_same_bits(sort_logits(logits, labels), sort_with_torch(logits, labels))
 
 
 special = st.sampled_from([-np.inf, -1.0, -0.0, 0.0, 1.0, np.inf, np.nan])

@@ -2,9 +2,11 @@
 
 The forward pass reads both sides once and writes one loss a row and the gradient of the whole, in
 the student's dtype; the backward pass multiplies that by one number. The sorted target never
-reaches memory, unless classes of its row must be sorted by the network.
+reaches memory, unless classes of its row must be sorted by the network. Of a batch of few rows the
+program that ends last adds the losses up, which spares a launch.
 """
 
+import itertools
 import math
 
 import torch
@@ -13,11 +15,14 @@ import triton.language as tl
 from torch import Tensor
 
 from . import WIDEST_ON_CUDA as WIDEST
-from .launch_cuda import launch
+from .launch_cuda import ceil_div, launch
 from .sort_cuda import launch_of, load_labels, scratch_for, sort_rows, sorted_tile
 from .tiles_cuda import load_rows, store_rows
 
 _PIECE = 8192  # classes of a wide row that are looked at at once
+_FEW_ROWS = 2048  # losses of more are added up by many programs, in a launch of its own
+_COUNTERS = 2**14
+_AT_ONCE: tl.constexpr = tl.constexpr(1024)  # losses that are added up at once
 _LOG2_E: tl.constexpr = tl.constexpr(1 / math.log(2))
 _LN_2: tl.constexpr = tl.constexpr(math.log(2))
 _TINY: tl.constexpr = tl.constexpr(torch.finfo(torch.float32).eps)  # as reduce_rows adds it
@@ -114,12 +119,29 @@ def _factor(scale, avg_factor, HAS_AVG_FACTOR: tl.constexpr):
     return scale
 
 
+@triton.jit
+def _add_up(losses, total, counter, num_rows):
+    """In the program that comes here last: write the sum of all losses, always in one order.
+
+    ``counter`` points to a zero, and does again afterwards.
+    """
+    tl.debug_barrier()  # this program's losses come before its arrival
+    if tl.atomic_add(counter, 1, sem='acq_rel', scope='gpu') == tl.num_programs(0) - 1:
+        tl.debug_barrier()
+        sums = tl.zeros((_AT_ONCE,), tl.float32)
+        for start in range(0, num_rows, _AT_ONCE):
+            rows = start + tl.arange(0, _AT_ONCE)
+            sums += tl.load(losses + rows, mask=rows < num_rows, other=0.0)
+        tl.store(total, tl.sum(sums, axis=0))
+        tl.store(counter, 0)
+
+
 @triton.jit(do_not_specialize=['num_rows', 'ignore_index', 'few'])
 def _divergence_kernel(
-    student, target, labels, weight, avg_factor, losses, gradient, scratch,
+    student, target, labels, weight, avg_factor, losses, gradient, total, counter, scratch,
     num_rows, ignore_index, few, scale, alpha, beta,
     KIND: tl.constexpr, TEMPERATURES: tl.constexpr, SORT: tl.constexpr, IGNORE: tl.constexpr,
-    HAS_WEIGHT: tl.constexpr, HAS_AVG_FACTOR: tl.constexpr,
+    HAS_WEIGHT: tl.constexpr, HAS_AVG_FACTOR: tl.constexpr, ADD_UP: tl.constexpr,
     NUM_CLASSES: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
     VECTOR: tl.constexpr, THREADS: tl.constexpr,
 ):  # fmt: skip
@@ -168,6 +190,8 @@ def _divergence_kernel(
         slope += slopes
     tl.store(losses + rows, loss * factors, mask=is_row)
     store_rows(gradient, slope, rows, is_row, NUM_CLASSES, VECTOR, THREADS)
+    if ADD_UP:
+        _add_up(losses, total, counter, num_rows)
 
 
 @triton.jit
@@ -190,11 +214,11 @@ def _load_piece(matrix, at, inside, RATE: tl.constexpr):
     return tl.load(matrix + at, mask=inside, other=-float('inf')).to(tl.float32) * RATE
 
 
-@triton.jit
+@triton.jit(do_not_specialize=['num_rows'])
 def _wide_kd_kernel(
-    student, target, weight, avg_factor, losses, gradient, scale,
+    student, target, weight, avg_factor, losses, gradient, total, counter, num_rows, scale,
     TEMPERATURE: tl.constexpr, HAS_WEIGHT: tl.constexpr, HAS_AVG_FACTOR: tl.constexpr,
-    NUM_CLASSES: tl.constexpr, PIECE: tl.constexpr,
+    ADD_UP: tl.constexpr, NUM_CLASSES: tl.constexpr, PIECE: tl.constexpr,
 ):  # fmt: skip
     """KD of a row wider than registers hold: read once for the sums, once for the rest."""
     RATE: tl.constexpr = _LOG2_E / TEMPERATURE
@@ -228,6 +252,39 @@ def _wide_kd_kernel(
         tl.store(gradient + at, slope.to(gradient.dtype.element_ty), mask=inside)
     value = tl.sum(loss, axis=0) * (TEMPERATURE * TEMPERATURE * _LN_2)
     tl.store(losses + row, value * factor)
+    if ADD_UP:
+        _add_up(losses, total, counter, num_rows)
+
+
+_zeros: dict[torch.device, Tensor] = {}  # counters, each at 16 bytes, as kernels like it
+_of_streams: dict[tuple[torch.device, int], Tensor] = {}
+_free = itertools.count()
+
+
+def _counter_for(device: torch.device) -> Tensor | None:
+    """A counter that no kernel uses which may run beside the next one; None if there is none.
+
+    Kernels of a stream run one after the other and share one. A kernel that is captured for a
+    graph keeps its own, for the graph may be replayed on any stream.
+    """
+    if device.type != 'cuda':  # Triton's interpreter
+        return torch.zeros(1, dtype=torch.int32, device=device)
+    is_captured = torch.cuda.is_current_stream_capturing()
+    key = device, torch.cuda.current_stream(device).cuda_stream
+    if not is_captured and key in _of_streams:
+        return _of_streams[key]
+    if device not in _zeros:
+        if is_captured:  # memory of a graph lives no longer than the graph
+            return None
+        _zeros[device] = torch.zeros(_COUNTERS, 4, dtype=torch.int32, device=device)
+        torch.cuda.synchronize(device)  # before any other stream counts there
+    index = next(_free)
+    if index >= _COUNTERS:
+        return None
+    counter = _zeros[device][index]
+    if not is_captured:
+        _of_streams[key] = counter
+    return counter
 
 
 def divergence(
@@ -262,6 +319,10 @@ def divergence(
     has_weight = weight is not None
     weight = weight.contiguous() if has_weight else student
     factor = avg_factor if has_factor else student
+    counter = _counter_for(student.device) if num_rows <= _FEW_ROWS else None
+    adds_up = counter is not None
+    total = losses.new_empty(()) if adds_up else losses
+    sums = (losses, gradient, total, counter if adds_up else labels)
     if num_classes > WIDEST:
         if sort:
             target = sort_rows(target, labels, ignore_index)
@@ -269,13 +330,14 @@ def divergence(
             'TEMPERATURE': temperatures[0],
             'HAS_WEIGHT': has_weight,
             'HAS_AVG_FACTOR': has_factor,
+            'ADD_UP': adds_up,
             'NUM_CLASSES': num_classes,
             'PIECE': _PIECE,
             'num_warps': 16,
         }
-        arguments = (student, target, weight, factor, losses, gradient, scale)
+        arguments = (student, target, weight, factor, *sums, num_rows, scale)
         launch(_wide_kd_kernel, num_rows, arguments, settings)
-        return losses.sum(), gradient
+        return total if adds_up else losses.sum(), gradient
     shape = launch_of(num_rows, num_classes, max(student.element_size(), target.element_size()))
     few = shape.pop('few')
     scratch = scratch_for(num_rows, shape['WIDTH'], student.device) if sort else losses
@@ -286,13 +348,14 @@ def divergence(
         'IGNORE': ignore_index is not None,
         'HAS_WEIGHT': has_weight,
         'HAS_AVG_FACTOR': has_factor,
+        'ADD_UP': adds_up,
         'NUM_CLASSES': num_classes,
         **shape,
     }
-    tensors = (student, target, labels, weight, factor, losses, gradient, scratch)
+    tensors = (student, target, labels, weight, factor, *sums, scratch)
     numbers = (num_rows, ignore_index or 0, few, scale, float(alpha), float(beta))
-    launch(_divergence_kernel, triton.cdiv(num_rows, shape['ROWS']), tensors + numbers, settings)
-    return losses.sum(), gradient
+    launch(_divergence_kernel, ceil_div(num_rows, shape['ROWS']), tensors + numbers, settings)
+    return total if adds_up else losses.sum(), gradient
 
 
 def check() -> None:

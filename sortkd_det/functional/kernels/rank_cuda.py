@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .launch_cuda import launch
+from .launch_cuda import launch, power_of_two
 from .network_cuda import rank_at, sort_descending
 from .sort_cuda import keys_of
 
@@ -112,7 +112,7 @@ class _SoftRank(torch.autograd.Function):
         starts = torch.empty(values.shape, dtype=torch.int8, device=values.device)
         scratch = torch.empty(values.shape, dtype=torch.float64, device=values.device)
         vector = 2 if num_classes % 2 == 0 else 1
-        width = triton.next_power_of_2(num_classes)
+        width = power_of_two(num_classes)
         warps = _warps_of(width)
         settings = {
             'NUM_CLASSES': num_classes,
@@ -134,7 +134,7 @@ class _SoftRank(torch.autograd.Function):
         order, starts = ctx.saved_tensors
         num_rows, num_classes = order.shape
         result = torch.empty_like(upstream, memory_format=torch.contiguous_format)
-        width = triton.next_power_of_2(num_classes)
+        width = power_of_two(num_classes)
         settings = {'NUM_CLASSES': num_classes, 'WIDTH': width, 'num_warps': _warps_of(width)}
         arguments = (upstream.contiguous(), result, order, starts, 1.0 / ctx.strength)
         if num_rows:

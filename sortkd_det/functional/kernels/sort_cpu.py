@@ -8,7 +8,9 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 _WIDTH = 16  # classes that are compared at once
-_FEW = 24  # up to here an insertion sort of the classes above the label is fastest
+_FEWEST = 4  # up to here an insertion sort of the classes above the label is fastest
+# Up to here it is fastest to count, for each class above the label, the classes above it.
+_FEW = 12 * _WIDTH
 
 
 def _comparison(compare: Callable) -> Callable:
@@ -37,6 +39,7 @@ def _comparison(compare: Callable) -> Callable:
 
 
 _mask_above = _comparison(lambda builder, a, b: builder.fcmp_ordered('>', a, b))
+_mask_not_below = _comparison(lambda builder, a, b: builder.fcmp_ordered('>=', a, b))
 _mask_nan = _comparison(lambda builder, a, b: builder.fcmp_unordered('uno', a, b))
 
 
@@ -46,6 +49,16 @@ def _lowest_bit(context, mask):
 
     def generate(target, builder, signature, arguments):
         return builder.cttz(arguments[0], ir.IntType(1)(1))
+
+    return types.int64(types.uint64), generate
+
+
+@intrinsic
+def _bits_set(context, mask):
+    """How many bits of ``mask`` are set."""
+
+    def generate(target, builder, signature, arguments):
+        return builder.ctpop(arguments[0])
 
     return types.int64(types.uint64), generate
 
@@ -66,7 +79,7 @@ def sort_rows(logits, labels, result, ignore, ignore_index):  # pragma: no cover
     """
     num_rows, num_classes = logits.shape
     order = np.empty(num_classes, np.int64)  # classes above the label, best first
-    values = np.empty(_FEW, logits.dtype)
+    found, values = np.empty(_FEW, np.int64), np.empty(_FEW + _WIDTH, logits.dtype)
     for n in range(num_rows):
         label = labels[n]
         out_of_range = label < 0 or label >= num_classes
@@ -88,9 +101,11 @@ def sort_rows(logits, labels, result, ignore, ignore_index):  # pragma: no cover
             if logits.itemsize == 4:
                 _sort_many(logits.view(np.uint32), n, order, num_found)
             else:
-                found = order[:num_found]
-                order[:num_found] = found[np.argsort(-logits[n][found], kind='mergesort')]
-        elif not _find_few(logits, n, label_logit, order, values):
+                many = order[:num_found]
+                order[:num_found] = many[np.argsort(-logits[n][many], kind='mergesort')]
+        elif _find_few(logits, n, label_logit, found, values):
+            _order_few(found, values, count, label_logit, order)
+        else:
             continue
         result[n, label] = logits[n, order[0]]
         for k in range(1, count):
@@ -100,11 +115,10 @@ def sort_rows(logits, labels, result, ignore, ignore_index):  # pragma: no cover
 
 
 @njit(cache=True, nogil=True)
-def _find_few(logits, n, label_logit, order, values):  # pragma: no cover - compiled
-    """Insert the classes above the label into ``order``, their logits into ``values``.
+def _find_few(logits, n, label_logit, found, values):  # pragma: no cover - compiled
+    """Write the classes above the label to ``found``, their logits to ``values``.
 
-    The best comes first, and the lower index among equal ones. False if the row
-    holds a NaN.
+    False if the row holds a NaN.
     """
     num_classes = logits.shape[1]
     address = logits.ctypes.data + n * num_classes * logits.itemsize
@@ -124,27 +138,52 @@ def _find_few(logits, n, label_logit, order, values):  # pragma: no cover - comp
         while above != np.uint64(0):
             moving = start + _lowest_bit(above)
             above &= above - np.uint64(1)
-            logit = logits[n, moving]
-            place = num_found
-            while place > 0 and values[place - 1] < logit:
-                values[place], order[place] = values[place - 1], order[place - 1]
-                place -= 1
-            values[place], order[place] = logit, moving
+            values[num_found], found[num_found] = logits[n, moving], moving
             num_found += 1
     return True
 
 
 @njit(cache=True, nogil=True)
+def _order_few(found, values, count, label_logit, order):  # pragma: no cover - compiled
+    """Write ``found`` to ``order``, the best first, and the lower index first among equal ones.
+
+    A class's place is the number of classes that come before it: where they are not very few,
+    no branch depends on the logits, so that the processor guesses none wrong.
+    """
+    if count <= _FEWEST:
+        for k in range(count):
+            logit, moving = values[k], found[k]
+            place = k
+            while place > 0 and values[place - 1] < logit:
+                values[place], order[place] = values[place - 1], order[place - 1]
+                place -= 1
+            values[place], order[place] = logit, moving
+        return
+    for k in range(_WIDTH):
+        values[count + k] = label_logit  # fills the last block up, and comes before none of them
+    start, step = values.ctypes.data, _WIDTH * values.itemsize
+    stop = start + count * values.itemsize
+    for k in range(count):
+        own = start + k // _WIDTH * step
+        lower = (np.uint64(1) << np.uint64(k % _WIDTH)) - np.uint64(1)
+        equal_or_above = _mask_not_below(own, values[k]) & lower
+        place = _bits_set(_mask_above(own, values[k]) | equal_or_above)
+        for address in range(start, own, step):
+            place += _bits_set(_mask_not_below(address, values[k]))
+        for address in range(own + step, stop, step):
+            place += _bits_set(_mask_above(address, values[k]))
+        order[place] = found[k]
+
+
+@njit(cache=True, nogil=True)
 def _find_many(logits, n, label_logit, order):  # pragma: no cover - compiled
     """Write the classes above the label to ``order``; their number, or 0 if there is a NaN."""
-    num_found = 0
+    num_found = num_nan = 0
     for c in range(logits.shape[1]):
-        if logits[n, c] != logits[n, c]:
-            return 0
-        if logits[n, c] > label_logit:
-            order[num_found] = c
-            num_found += 1
-    return num_found
+        order[num_found] = c  # kept if the next one is written behind it
+        num_found += np.int64(logits[n, c] > label_logit)
+        num_nan += np.int64(logits[n, c] != logits[n, c])
+    return 0 if num_nan else num_found
 
 
 @njit(cache=True, nogil=True)

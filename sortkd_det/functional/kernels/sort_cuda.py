@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from . import WIDEST_ON_CUDA as WIDEST
-from .launch_cuda import launch
+from .launch_cuda import ceil_div, launch, power_of_two
 from .network_cuda import merge_descending, position_of, rank_at, sort_descending
 from .tiles_cuda import load_rows, store_rows
 
@@ -351,7 +351,7 @@ def launch_of(num_rows: int, num_classes: int, itemsize: int) -> dict[str, int]:
     are rows enough to keep the device busy; wider rows take more warps. The
     network, which few rows need, must not take the registers of all.
     """
-    width = triton.next_power_of_2(num_classes)
+    width = power_of_two(num_classes)
     vector = 16 // itemsize
     while num_classes % vector:
         vector //= 2
@@ -402,7 +402,7 @@ def sort_rows(
     else:
         shape = launch_of(num_rows, num_classes, logits.element_size())
         few, scratch = shape.pop('few'), scratch_for(num_rows, shape['WIDTH'], logits.device)
-        programs = triton.cdiv(num_rows, shape['ROWS'])
+        programs = ceil_div(num_rows, shape['ROWS'])
         arguments = (logits, labels, result, scratch, *numbers, few)
         launch(_sort_kernel, programs, arguments, {**settings, **shape})
     return result
