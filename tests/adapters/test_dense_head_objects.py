@@ -65,7 +65,9 @@ def read(name, change=lambda head: None, label=None, **options):
     return rows, objects, truth[-len(data[1]) :], losses
 
 
-@pytest.mark.parametrize('name', rows_of(WITH_ASSIGNER, quick={'RetinaNet', 'FSAF', 'GFL', 'RepPoints', 'YOLOX'}))
+@pytest.mark.parametrize(
+    'name', rows_of(WITH_ASSIGNER, quick={'RetinaNet', 'FSAF', 'GFL', 'RepPoints', 'YOLOX'})
+)
 def test_rows_are_of_the_object_that_the_assigner_gave_them(name):
     """Crowds: seven and five objects on images of 96 pixels."""
     rows, objects, truth, losses = read(name, sizes=((96, 96), (96, 96)), objects=(7, 5))
