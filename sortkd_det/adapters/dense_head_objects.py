@@ -1,6 +1,7 @@
 """Dense heads, object by object: the student's positives, and a teacher's best prior of each."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +57,7 @@ class DenseObjectReader(Reader):
         self.num_classes = head.num_classes
         self.activation = activation_of_head(head)
         self.reader = reader_of(head)
-        self.boxes = LossCalls(getattr(head, 'loss_bbox', None))
+        self.boxes = LossCalls(_loss_of_boxes(head))
         super().__init__(self.reader, self.boxes)
 
     def rows(self, objects: Objects, data_samples: Sequence) -> list[ObjectRows]:
@@ -82,24 +83,33 @@ class DenseObjectReader(Reader):
     def _by_target(
         self, objects: Objects, rows: DenseRows, labels: Tensor, strides: Tensor
     ) -> tuple[Tensor, Tensor] | None:
-        """(N,) objects and (N, 4) predicted boxes in pixels, from what ``loss_bbox`` was given."""
+        """(N,) objects and (N, 4) predicted boxes in pixels, from what the loss of boxes was given:
+        boxes of the positives or of all rows, in pixels, or in strides from the image's corner
+        (GFL), or from the row's point (FCOS with ``norm_on_bbox``).
+        """
         shapes = [call.target.shape for call in self.boxes]
-        if sum(shape[0] for shape in shapes) != len(rows.index) or not shapes:
-            return None  # it is given negatives too
-        if any(len(shape) != 2 or shape[1] != 4 for shape in shapes):
+        if not shapes or any(len(shape) != 2 or shape[1] != 4 for shape in shapes):
             return None
         predicted = torch.cat([call.scores.detach() for call in self.boxes])
         targets = torch.cat([call.target for call in self.boxes])
+        of_all = len(targets) == labels.numel()
+        if not of_all and len(targets) != len(rows.index):
+            return None
         sizes = [(len(level), level[0, :, 0].numel()) for level in self.reader.maps]
         places = torch.arange(labels.numel(), device=labels.device)
         labels = labels[rows.image, rows.index]
+        points = centres(places_of(self.head, self.reader.maps)[rows.index]).repeat(1, 2)
+        scale = (strides * getattr(self.head, 'point_base_scale', 1))[:, None]  # RepPoints' own
         for arrange in self.reader.orders:
             place = arrange(places, sizes)[rows.image, rows.index]
-            row_of = place.argsort().argsort()  # positives lie as all rows do
-            for scale in (1.0, strides[:, None]):
-                found = objects.by_target(targets[row_of] * scale, labels, rows.image)
+            row_of = place if of_all else place.argsort().argsort()  # positives lie as all rows do
+            for origin, unit in ((0.0, 1.0), (0.0, scale), (points, scale)):
+                asked, seen = (
+                    (boxes[row_of] - origin) * unit + origin for boxes in (targets, predicted)
+                )
+                found = objects.by_target(asked, labels, rows.image)
                 if found is not None:
-                    return found, predicted[row_of] * scale
+                    return found, seen
         return None
 
 
@@ -124,6 +134,14 @@ def _strides(head: nn.Module, rows: DenseRows) -> Tensor:
     counts = torch.tensor([len(level[0]) for level in rows.levels], device=device)
     widths = torch.tensor(strides_of(priors_of(head)), dtype=torch.float32, device=device)
     return widths.repeat_interleave(counts)
+
+
+def _loss_of_boxes(head: nn.Module) -> Any:
+    """The loss that is given the target box of each positive, or of each row; or None."""
+    if is_head(head, 'YOLOFHead'):  # it is given objects, each with several rows, in their order
+        return None
+    refined = is_head(head, 'RepPointsHead')  # whose classes are of its refined boxes
+    return getattr(head, 'loss_bbox_refine' if refined else 'loss_bbox', None)
 
 
 class DensePriors:

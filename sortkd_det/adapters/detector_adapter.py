@@ -73,7 +73,8 @@ class DetectorAdapter(Adapter):
                 f'{len(features[0])} images from {num_images}; {type(self).__name__} expects those '
                 'of one branch: give a TridentNet test_branch_idx=1'
             )
-        if self.teacher.dtype is not None:  # mmcv's RoIAlign has no bfloat16, on the CPU no float16
+        # mmcv's RoIAlign has no bfloat16, on the CPU no float16.
+        if self.teacher.dtype is not None or features[0].dtype == torch.bfloat16:
             features = tuple(level.float() for level in features)
         return features
 

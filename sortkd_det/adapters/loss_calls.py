@@ -1,6 +1,8 @@
 """What passes the classification losses of MMDetection's heads, in the words of one of them."""
 
+import inspect
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -45,13 +47,17 @@ class LossCalls(list[LossCall]):
     def attach(self) -> list[RemovableHandle]:
         """Register the hooks on the modules."""
 
-        def see(*args: Any, **kwargs: Any) -> None:
+        def see(signature: inspect.Signature, *args: Any, **kwargs: Any) -> None:
             if torch.is_grad_enabled() == self._with_graph:
-                call = read_loss_call(*args, **kwargs)
+                given = signature.bind(*args, **kwargs)  # each loss names the first two as it likes
+                call = read_loss_call(*given.args, **given.kwargs)
                 if call is not None:
                     self.append(call)
 
-        return [Adapter.watch(module, see) for module in self.modules]
+        return [
+            Adapter.watch(module, partial(see, inspect.signature(module.forward)))
+            for module in self.modules
+        ]
 
     def reset(self) -> None:
         """Forget the calls; called before each forward, with gradients on or off as it is."""

@@ -89,6 +89,12 @@ class ClassMap:
         return [renamed.get(name, name) for name in self.other]
 
     def _find(self, called: list[str], unmapped: str) -> list[int]:
+        twice = [name for name in self.own if self.own.count(name) > 1]
+        if twice:
+            raise ValueError(
+                f'the data set names {twice[0]!r} {self.own.count(twice[0])} times among its '
+                'classes, so that they cannot be found by name; expected a name for each'
+            )
         twice = [name for name in self.own if called.count(name) > 1]
         if twice:
             raise ValueError(

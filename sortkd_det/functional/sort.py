@@ -106,7 +106,11 @@ class Sort(NamedTuple):
     background: int | None = None
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The sorted rows of ``logits`` (N, C)."""
+        """The sorted rows of ``logits`` (N, C); those of a single class, a head of one sigmoid,
+        have no order and stay as they are.
+        """
+        if logits.shape[1] == 1:
+            return logits.clone()
         if self.background is None:
             return sort_logits(logits, labels, self.ignore_index)
         return sort_classes(logits, labels, self.background, self.ignore_index)

@@ -16,6 +16,8 @@ class SwapLogits:
         """Swap in the rows of ``logits`` (N, C) by ``labels`` (N,).
 
         Rows labelled ``ignore_index`` come back as they are. See
-        :func:`~sortkd_det.functional.swap_logits`.
+        :func:`~sortkd_det.functional.swap_logits`. A single class has nothing to change with.
         """
+        if logits.shape[1] == 1:
+            return logits.clone()
         return swap_logits(logits, labels, ignore_index)

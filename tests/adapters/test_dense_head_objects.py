@@ -21,13 +21,21 @@ HEADS = [
     'PAA',
     'SSD',
 ]
-WITH_ASSIGNER = ['RetinaNet', 'ATSS', 'GFL', 'TOOD, later', 'VFNet', 'RTMDet', 'YOLOX']
+WITH_ASSIGNER = [
+    *('RetinaNet', 'FSAF', 'ATSS', 'GFL', 'TOOD, later', 'VFNet', 'RepPoints', 'RTMDet', 'YOLOX')
+]
 
 
-def read(name, **options):
-    """The reader after a forward of a student, its rows, the objects and the samples."""
+def read(name, change=lambda head: None, label=None, **options):
+    """What a forward of a student shows: its rows, the objects, what its assigner told and its
+    losses; ``change`` is done to its head before, and all objects may be of one label.
+    """
     student = student_of(name)
+    change(student.bbox_head)
     data = prepared(student, name, **options)
+    for sample in data[1]:
+        if label is not None:
+            sample.gt_instances.labels.fill_(label)
     reader = DenseObjectReader(student.bbox_head)
     truth = []
 
@@ -45,10 +53,9 @@ def read(name, **options):
         def __getattr__(self, key):
             return getattr(self.assigner, key)
 
-    if hasattr(student.bbox_head, 'assigner'):
-        student.bbox_head.assigner = Told(student.bbox_head.assigner)
-    if hasattr(student.bbox_head, 'alignment_assigner'):
-        student.bbox_head.alignment_assigner = Told(student.bbox_head.alignment_assigner)
+    for each in ('assigner', 'alignment_assigner', 'refine_assigner'):
+        if hasattr(student.bbox_head, each):
+            setattr(student.bbox_head, each, Told(getattr(student.bbox_head, each)))
     handles = reader.attach()
     reader.reset()
     losses = student(*data, mode='loss')
@@ -59,7 +66,9 @@ def read(name, **options):
     return rows, objects, truth[-len(data[1]) :], losses
 
 
-@pytest.mark.parametrize('name', rows_of(WITH_ASSIGNER, quick={'RetinaNet', 'GFL', 'YOLOX'}))
+@pytest.mark.parametrize(
+    'name', rows_of(WITH_ASSIGNER, quick={'RetinaNet', 'FSAF', 'GFL', 'RepPoints', 'YOLOX'})
+)
 def test_rows_are_of_the_object_that_the_assigner_gave_them(name):
     """Crowds: seven and five objects on images of 96 pixels."""
     rows, objects, truth, losses = read(name, sizes=((96, 96), (96, 96)), objects=(7, 5))
@@ -71,6 +80,44 @@ def test_rows_are_of_the_object_that_the_assigner_gave_them(name):
     assert torch.equal(rows.objects, expected)
     assert torch.equal(rows.labels, objects.labels[rows.objects])
     (rows.logits.sum() + total(losses)).backward()
+
+
+@pytest.mark.parametrize('name', ['FCOS', 'CondInst'])
+@pytest.mark.parametrize('in_strides', [False, True])
+def test_rows_of_points_are_of_the_object_whose_edges_they_are_to_find(name, in_strides):
+    """FCOS's distances in pixels, or in strides from the point (``norm_on_bbox``)."""
+    expected = []
+
+    def change(head):
+        head.norm_on_bbox = in_strides
+        get_targets = head._get_targets_single
+
+        def told(objects, points, *args, **kwargs):
+            labels, distances, *others = get_targets(objects, points, *args, **kwargs)
+            boxes = torch.cat([points - distances[:, :2], points + distances[:, 2:]], 1)
+            expected.append((labels != head.num_classes, boxes))
+            return labels, distances, *others
+
+        head._get_targets_single = told
+
+    rows, objects, _, _ = read(name, change, 1, sizes=((96, 96), (96, 96)), objects=(7, 5))
+    chosen, boxes = (torch.stack(each, 1) for each in zip(*expected, strict=True))
+    assert len(rows.labels) > 5
+    torch.testing.assert_close(objects.boxes[rows.objects], boxes[chosen], rtol=0, atol=0.01)
+
+
+def test_yolof_whose_loss_of_boxes_has_rows_in_the_order_of_objects():
+    """As many of them as positives: a prior for each object by its box, another as anchor."""
+
+    def change(head):
+        torch.manual_seed(1)
+        torch.nn.init.normal_(head.bbox_pred.weight, std=0.3)
+        head.assigner.match_times, head.assigner.pos_ignore_thr = 1, 0.0
+
+    options = {'sizes': ((256, 256),), 'objects': (3,), 'seed': 1}
+    rows, _, truth, _ = read('YOLOF', change, 1, **options)
+    assert len(rows.labels) == 6
+    assert torch.equal(rows.objects, truth[0][truth[0] >= 0])
 
 
 @pytest.mark.parametrize('name', rows_of(HEADS, quick={'RetinaNet', 'GFL', 'YOLOX'}))

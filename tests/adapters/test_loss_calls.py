@@ -88,3 +88,23 @@ def test_probabilities_become_logits():
     back = as_logits(logits.sigmoid().bfloat16(), activated)
     assert back.dtype == torch.float32
     assert back.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ('loss', 'names'),
+    [
+        (losses.FocalLoss(), ('pred', 'target')),
+        (losses.CrossEntropyLoss(use_sigmoid=True), ('cls_score', 'label')),
+    ],
+)
+def test_a_head_may_call_its_loss_by_keywords_in_any_order(loss, names):
+    calls = LossCalls(loss)
+    calls.attach()
+    logits, labels = torch.randn(3, 4, requires_grad=True), torch.tensor([0, 3, 1])
+    given = dict(zip(names, (logits, labels), strict=True))
+    loss(avg_factor=3.0, weight=torch.ones(3), **dict(reversed(given.items())))
+    loss(logits, weight=torch.ones(3), reduction_override='none', **{names[1]: labels})
+    (call,) = calls
+    assert call.scores is logits
+    assert call.target is labels
+    assert call.weight.tolist() == [1.0, 1.0, 1.0]

@@ -265,3 +265,18 @@ def test_a_copy_of_the_student_reports_nothing_across_families():
     assert not any(adapter.reader.stages)
     for handle in handles:
         handle.remove()
+
+
+@pytest.mark.parametrize('teacher', ['Faster R-CNN', 'Sparse R-CNN'])
+def test_a_teacher_that_pools_from_its_features_does_so_in_bfloat16_autocast(teacher):
+    """mmcv's RoIAlign has none; a student with a dense head needs none."""
+    student = student_of('GFL')
+    adapter = ObjectAdapter(student, teacher_of(teacher))
+    data = prepared(student, 'GFL')
+    exact, _ = forward(adapter, *data)
+    with torch.autocast('cpu', torch.bfloat16):
+        batch, _ = forward(adapter, *data)
+        (loss,) = Method(METHOD)(batch, 1).values()
+    assert loss.isfinite()
+    assert len(batch.labels) > 0
+    torch.testing.assert_close(batch.teacher.float(), exact.teacher, rtol=0.05, atol=0.05)

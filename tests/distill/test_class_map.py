@@ -156,6 +156,12 @@ def test_what_is_left_out_is_said_in_one_line(mapped, caplog, monkeypatch):
             id='no class of the student',
         ),
         pytest.param(
+            [['cat', 'cat', 'dog'], ['dog', 'cat']],
+            ValueError,
+            "the data set names 'cat' 2 times among its classes",
+            id='a class of the student twice',
+        ),
+        pytest.param(
             [OWN, OTHER, {'person': 'pedestrian', 'bus': 'pedestrian'}],
             ValueError,
             "several classes of the teacher are 'pedestrian' of the student",

@@ -126,6 +126,20 @@ def test_without_a_column_of_background_sorting_the_classes_is_sorting_all():
         assert torch.equal(*found)
 
 
+@pytest.mark.parametrize('processor', ['SortLogits', 'SwapLogits'])
+def test_a_head_of_one_sigmoid_has_nothing_to_sort(processor):
+    batch = make_sigmoid_batch()
+    batch = replace(
+        batch,
+        student=batch.student[:, :1],
+        teacher=batch.teacher[:, :1],
+        labels=batch.labels.clamp(max=1),
+        background=1,
+    )
+    sorting = Term(loss='KDLoss', processors=[processor], student_processors=[processor])
+    assert sorting(batch, 1) == Term(loss='KDLoss')(batch, 1) > 0
+
+
 def test_a_sort_that_is_written_anew_is_what_is_done(batch):
     class Reverse(SortLogits):
         def __call__(self, logits, labels, ignore_index=None):
