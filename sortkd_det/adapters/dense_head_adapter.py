@@ -30,6 +30,7 @@ from .dense_heads import (
     class_levels,
     dense_head_of,
     is_head,
+    is_led_by_predictions,
     places_of,
     priors_of,
     strides_of,
@@ -56,17 +57,20 @@ class DenseHeadAdapter(DetectorAdapter):
         negatives: which rows of background are taught beside the positives: ``'none'``; a
             number k: per image the k on which the teacher is surest of an object; or
             ``'all'``. The loss is divided by the number of positives, so that ``'all'`` begins
-            loud: give its term a ``warmup``.
+            loud: give its term a ``warmup``. None: ``'all'`` where the student's own predictions
+            choose its positives (RTMDet, TOOD), for a teacher may see the object on another
+            level, and say background there; else ``'none'``.
 
     Raises:
         TypeError, ValueError: ``negatives`` is none of these; heads that cannot be read, or that
             do not fit each other: the message names the difference and what would serve.
     """
 
-    def __init__(self, student: nn.Module, teacher: Teacher, negatives: str | int = 'none') -> None:
+    def __init__(
+        self, student: nn.Module, teacher: Teacher, negatives: str | int | None = None
+    ) -> None:
         self.head, self.teacher_head = dense_head_of(student), dense_head_of(teacher.model)
-        self.negatives = negatives
-        if negatives not in ('none', 'all'):
+        if negatives not in (None, 'none', 'all'):
             if isinstance(negatives, str):
                 raise ValueError(
                     f"negatives must be 'none', 'all' or a whole number, got {negatives!r}"
@@ -74,6 +78,10 @@ class DenseHeadAdapter(DetectorAdapter):
             check_whole('negatives', negatives)
         check_readable(self.head, 'student')
         check_readable(self.teacher_head, 'teacher')
+        if negatives is None:
+            led = is_led_by_predictions(self.head) and not is_head(self.head, *GIVEN_AN_OBJECT)
+            negatives = 'all' if led else 'none'
+        self.negatives = negatives
         self.activation = activation_of_head(self.head)
         teacher.class_map.check_numbers(self.head.num_classes, self.teacher_head.num_classes)
         self._check_heads()
