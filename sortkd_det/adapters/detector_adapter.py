@@ -66,7 +66,9 @@ class DetectorAdapter(Adapter):
         Raises:
             ValueError: they are of another number of images.
         """
-        features = self.teacher_features()
+        return self._to_pool(self.teacher_features(), num_images)
+
+    def _to_pool(self, features: tuple[Tensor, ...], num_images: int) -> tuple[Tensor, ...]:
         if len(features[0]) != num_images:
             raise ValueError(
                 f'the teacher, a {type(self.teacher.model).__name__}, makes features of '

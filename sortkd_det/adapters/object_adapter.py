@@ -28,6 +28,8 @@ from .roi_head_adapter import (
 )
 from .sparse_roi_head import SparseRoIReader, see_by_stages
 
+_SEEN_BY_QUERIES = {'query': see_by_queries, 'sparse': see_by_stages}
+
 
 @ADAPTERS.register_module()
 class ObjectAdapter(DetectorAdapter):
@@ -108,6 +110,27 @@ class ObjectAdapter(DetectorAdapter):
             return {}
         return {'bbox_head.num_classes': model.bbox_head.num_classes}
 
+    def reset(self) -> None:
+        """Forget the last batch."""
+        super().reset()
+        self._queries = None  # what they say of the images, and where
+
+    def prepare(self, inputs: Tensor, data_samples: Sequence) -> None:
+        """Run the teacher's backbone and neck; where it has queries all of it, for they ask for
+        the images alone.
+
+        Args:
+            inputs: (B, 3, H, W), the student's preprocessed images.
+            data_samples: B samples with ``img_shape``.
+        """
+        super().prepare(inputs, data_samples)
+        see = _SEEN_BY_QUERIES.get(self.looks_by)
+        if see is not None:
+            samples = self.teacher_samples(data_samples)
+            with self.teacher.apart(inputs.device):
+                features = self._to_pool(self._features, len(inputs))
+                self._queries = see(self.teacher.model, features, samples)
+
     def batch(self, inputs: Tensor, data_samples: Sequence) -> LogitBatch:
         """Read the student's positives, and ask the teacher about their objects.
 
@@ -131,7 +154,7 @@ class ObjectAdapter(DetectorAdapter):
                     for part in parts
                 ]
             else:
-                sights = self._of_objects(features, objects, data_samples, len(parts))
+                sights = self._of_objects(features, objects, len(parts))
                 sights = [
                     (logits[part.objects], seen[part.objects])
                     for part, (logits, seen) in zip(parts, sights, strict=True)
@@ -151,7 +174,7 @@ class ObjectAdapter(DetectorAdapter):
         )
 
     def _of_objects(
-        self, features: Any, objects: Objects, data_samples: Sequence, num_parts: int
+        self, features: Any, objects: Objects, num_parts: int
     ) -> list[tuple[Tensor, Tensor]]:
         """For each part of the student's rows: what the teacher sees of the G objects, (G, C) or
         (G, C + 1), and (G,) bool: whether it does.
@@ -162,9 +185,7 @@ class ObjectAdapter(DetectorAdapter):
         if self.looks_by == 'dense':
             maps = [columns(level, self.seen_as, 2) for level in self.priors.maps(features)]
             return [self.priors.look(maps, objects)] * num_parts
-        samples = self.teacher_samples(data_samples)
-        see = see_by_stages if self.looks_by == 'sparse' else see_by_queries
-        scores, boxes = see(self.teacher.model, features, samples)
+        scores, boxes = self.teacher.finish(self._queries)
         if len(scores) != num_parts:
             scores, boxes = scores[-1:], boxes[-1:]
         found = [

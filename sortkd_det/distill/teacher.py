@@ -4,7 +4,7 @@ import contextlib
 import copy
 import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -123,15 +123,24 @@ class Teacher:
             if method not in self._compiled:
                 self._compiled[method] = torch.compile(function)
             function = self._compiled[method]
+        with self.apart(images.device):
+            if self._stream is not None:
+                images.record_stream(self._stream)
+            return function(images, **arguments)
+
+    @contextlib.contextmanager
+    def apart(self, device: torch.device) -> Iterator[None]:
+        """Within, what is run of the model has no graph and its own precision and stream, as
+        :meth:`start` has it: for what goes on from there. :meth:`finish` gives that, too.
+        """
         with contextlib.ExitStack() as stack:
             stack.enter_context(torch.no_grad())
-            stack.enter_context(self.precision(images.device))
-            if images.is_cuda:
-                self._stream = self._stream or torch.cuda.Stream(images.device)
-                self._stream.wait_stream(torch.cuda.current_stream(images.device))
-                images.record_stream(self._stream)
+            stack.enter_context(self.precision(device))
+            if device.type == 'cuda':
+                self._stream = self._stream or torch.cuda.Stream(device)
+                self._stream.wait_stream(torch.cuda.current_stream(device))
                 stack.enter_context(torch.cuda.stream(self._stream))
-            return function(images, **arguments)
+            yield
 
     def finish(self, result: Any) -> Any:
         """What :meth:`start` returned, tensors or nested sequences of them, ready for use."""
