@@ -80,6 +80,8 @@ def main(args: argparse.Namespace) -> None:
     check_whole('--report-images', args.report_images, minimum=0)
     if bool(args.runs) == bool(args.student):
         raise ValueError('give either finished runs as NAME=PATH, or --student CONFIG to run some')
+    if args.annotations and not args.annotations.is_file():
+        raise FileNotFoundError(f'--annotations: there is no file {args.annotations}')
     report = None
     if not args.dry_run:
         report = report_path(args.report, work_dir_of(args) if args.student else None)

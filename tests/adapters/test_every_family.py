@@ -10,6 +10,7 @@ import two_processes
 from thin_detectors import (
     EXEMPLARS,
     FAMILIES,
+    MASK_QUERY,
     ROI,
     forward,
     prepared,
@@ -51,6 +52,11 @@ def test_a_step_changes_the_student_alone(name):
     batch, losses = forward(adapter, *data)
     (distil,) = method(batch, 1).values()
     assert len(batch.labels) > 0
+    assert (batch.find_places is None) == ('SOLO' in name or name in MASK_QUERY)
+    if batch.find_places is not None:
+        places = batch.find_places()
+        assert places.shape == (len(batch.labels), 5)
+        assert set(places[batch.is_positive, 0].tolist()) == {0}  # the other has no object
     assert distil.isfinite()
     assert distil > 0
     parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]

@@ -302,6 +302,7 @@ def test_a_run_that_fails_is_named_with_its_log(run_python, pictures, tmp_path):
         ('', 'give either finished runs as NAME=PATH, or --student CONFIG'),
         ('kd=x --student configs/toy/student.py', 'give either finished runs as NAME=PATH, or'),
         ('--student configs/toy/student.py', '--student needs --methods'),
+        ('kd=x --annotations nowhere.json', '--annotations: there is no file nowhere.json'),
         (
             '--student configs/toy/student.py --methods student --variant a --variant a',
             '--variant must differ in their names',

@@ -15,6 +15,7 @@ LEAST_SCORE = 0.05
 #: Of an image, those with the best scores, as COCO counts.
 MOST_DETECTIONS = 100
 _SIDE = 640  # pixels of a picture at most
+_MARKUP = 1000  # bytes around a picture
 _SAMPLE = 16  # pictures that tell how large others will be
 
 
@@ -68,7 +69,7 @@ def _spread(items: Sequence[Any], number: int) -> list[Any]:
 
 
 def _bytes_of(pictures: Sequence[Picture]) -> int:
-    return sum(len(each.uri) + len(json.dumps(each.boxes)) for each in pictures)
+    return sum(_MARKUP + len(each.uri) + len(json.dumps(each.boxes)) for each in pictures)
 
 
 def _objects(

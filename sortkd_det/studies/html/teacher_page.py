@@ -63,13 +63,16 @@ def _confusion(analysis: TeacherAnalysis) -> Section:
     counts = {'': every.confusion}
     counts |= {name: every.changes[name].confusion for name in _changes(analysis)}
     names = analysis.names
-    shown = _most_confused(every.confusion)
+    # Dense heads are read on objects alone, where background is no column: it has nothing then.
+    has_counts = sum(matrix + matrix.T for matrix in counts.values()).any(0)
+    columns = [k for k in range(len(names)) if k != analysis.background or has_counts[k]]
+    shown = _most_confused(every.confusion, columns)
     text = (
         'Labels are rows, and in a row stands what has the largest logit, in % of all rows of '
         'that label.'
     )
-    if len(shown) < len(names):
-        text += f' Of {len(names)} columns the {len(shown)} with the most confusions are shown.'
+    if len(shown) < len(columns):
+        text += f' Of {len(columns)} columns the {len(shown)} with the most confusions are shown.'
     if 'sort of classes' in counts:
         text += ' Where classes are sorted, background keeps its logit.'
     matrices = [
@@ -88,11 +91,11 @@ def _changes(analysis: TeacherAnalysis) -> list[str]:
     return [name for name in _STATES if name in analysis.change_names]
 
 
-def _most_confused(counts: NDArray) -> list[int]:
-    """The classes of a matrix, in their order; of many those with the most errors."""
+def _most_confused(counts: NDArray, columns: Sequence[int]) -> list[int]:
+    """Those of the columns of a matrix, in their order; of many those with the most errors."""
     wrong = counts - np.diag(np.diag(counts))
-    order = np.argsort(-(wrong.sum(0) + wrong.sum(1)), kind='stable')
-    return sorted(order[:_MOST_CLASSES].tolist())
+    errors = wrong.sum(0) + wrong.sum(1)
+    return sorted(sorted(columns, key=lambda column: -errors[column])[:_MOST_CLASSES])
 
 
 def _percents(counts: NDArray) -> NDArray:

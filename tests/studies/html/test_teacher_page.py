@@ -104,5 +104,6 @@ def test_sigmoids_have_two_states_and_may_have_nothing_to_sort():
     page = seen(logits, [0, 1], ('cat', 'dog'), activation='sigmoid', background=2)
     assert page.sentences[0].startswith('Sorting has nothing to mend: ')
     assert len(page.sections[2].parts) == 2
+    assert page.sections[2].parts[0].names == ['cat', 'dog']  # there is nothing of background
     assert page.sections[3].text == 'None were found, or none were asked for.'
     assert not page.sections[3].parts
