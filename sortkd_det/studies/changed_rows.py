@@ -43,7 +43,7 @@ class ChangedRows:
         for name, processor in CHANGES.items():
             operation = operation_of(processor, batch.label_without_column, batch.background_column)
             logits[name] = operation(batch.teacher, batch.labels)
-        chances = {name: _probabilities(each, batch.activation) for name, each in logits.items()}
+        chances = {name: probabilities_of(each, batch.activation) for name, each in logits.items()}
         return cls(batch, TeacherRows.of(batch), logits, chances)
 
     def predictions(self, name: str) -> Tensor:
@@ -64,5 +64,6 @@ class ChangedRows:
         return torch.stack([is_changed, lost.abs().sum(1) / 2, of_background], 1)
 
 
-def _probabilities(logits: Tensor, activation: str) -> Tensor:
+def probabilities_of(logits: Tensor, activation: str) -> Tensor:
+    """(N, C) in float64, of (N, C) logits and what their head makes of them."""
     return logits.double().softmax(1) if activation == 'softmax' else logits.double().sigmoid()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sortkd_det.functional import sort_logits
 
-from .teacher_analysis import probabilities_of
+from .changed_rows import probabilities_of
 
 _LABEL, _MOVED, _SAME = '#d55e00', '#0072b2', '#c4c4c4'
 _CONTEXT = 0.6  # how much of a box's size the crop shows on each side of it

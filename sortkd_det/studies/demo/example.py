@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from sortkd_det.adapters import Adapter, build_adapter
 from sortkd_det.distill import LogitBatch, Teacher
 
-from ..teacher_analysis import probabilities_of
+from ..changed_rows import probabilities_of
 
 
 @dataclass(frozen=True, eq=False)
