@@ -40,8 +40,6 @@ def get_parser() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     """Count, print, draw, write."""
-    from rich.console import Console
-
     from sortkd_det.cli.config import load_config
     from sortkd_det.cli.launcher import is_main_process
     from sortkd_det.cli.runner import build_runner, prepare
@@ -50,7 +48,7 @@ def main(args: argparse.Namespace) -> None:
     from sortkd_det.studies.html.page import shown_path
     from sortkd_det.studies.html.teacher_page import teacher_page
     from sortkd_det.studies.teacher_loop import make_analysis
-    from sortkd_det.studies.teacher_report import class_table, confusion_table, draw, group_table
+    from sortkd_det.studies.teacher_report import draw, show
 
     folder = Path(args.work_dir or default_work_dir(args))
     args.work_dir = str(folder)
@@ -66,11 +64,7 @@ def main(args: argparse.Namespace) -> None:
         return
     loop = runner.train_loop
     analysis, adapter = loop.analysis, loop.distill_hook.adapter
-    console = Console(markup=False, emoji=False)  # names of classes are text
-    tables = [group_table(analysis), class_table(analysis)]
-    if analysis.confusions:
-        tables.append(confusion_table(analysis))
-    console.print(*tables, sep='\n')
+    show(analysis)
     written = [folder / 'teacher.json', *draw(analysis, folder)]
     write_json(
         written[0],

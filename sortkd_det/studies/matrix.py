@@ -249,11 +249,11 @@ class Matrix:
             )
         made_of = result.get('made_of')  # older results do not tell
         if made_of is not None and made_of != self.contents(task):
+            files = ' or '.join(filter(None, (self.config, self.teacher_checkpoint)))
             raise ValueError(
-                f'{path.parent} was run with another config or other weights of the teacher: '
-                f'{self.config}, a file that it names or {self.teacher_checkpoint} has other '
-                'content now, or others of these names were used; name another --work-dir, or '
-                'delete the folder'
+                f'{path.parent} was run with another config or other weights of the teacher: the '
+                f'content of {files}, or of a file that it names, is another now; name another '
+                '--work-dir, or delete the folder'
             )
         return result
 

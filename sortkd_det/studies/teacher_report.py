@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich import box
+from rich.console import Console
 from rich.table import Table
 
 from sortkd_det.classification.confusion import draw_confusion
@@ -14,6 +15,14 @@ from .teacher_analysis import LITTLE, NUM_BINS, ClassRow, Group, TeacherAnalysis
 
 _MOST_CLASSES = 20  # in a table or a picture, of those with the most errors
 _MOST_CONFUSIONS = 10
+
+
+def show(analysis: TeacherAnalysis) -> None:
+    """Print the tables; names of classes are text, also where they look like rich's markup."""
+    tables = [group_table(analysis), class_table(analysis)]
+    if analysis.confusions:
+        tables.append(confusion_table(analysis))
+    Console(markup=False, emoji=False).print(*tables, sep='\n')
 
 
 def group_table(analysis: TeacherAnalysis) -> Table:

@@ -171,7 +171,7 @@ def test_a_result_of_another_config_of_the_same_name_is_refused(tmp_path):
     task = Task(None, 'kd', 0)
 
     def matrix():
-        return Matrix(config, tmp_path, REPO, teacher='resnet14', teacher_checkpoint=weights)
+        return Matrix(config, tmp_path, REPO, teacher='resnet14', teacher_checkpoint=str(weights))
 
     made_of = matrix().contents(task)
     path = tmp_path / 'kd/seed0/result.json'

@@ -6,7 +6,13 @@ from rich.console import Console
 from sortkd_det.distill import LogitBatch
 from sortkd_det.studies.changed_rows import ChangedRows
 from sortkd_det.studies.teacher_analysis import TeacherAnalysis
-from sortkd_det.studies.teacher_report import class_table, confusion_table, draw, group_table
+from sortkd_det.studies.teacher_report import (
+    class_table,
+    confusion_table,
+    draw,
+    group_table,
+    show,
+)
 
 
 def analysis_of(teacher, labels, background, classes=('cat', 'dog'), truth=None):
@@ -103,3 +109,10 @@ def test_pictures_show_what_was_counted(detector, classifier, tmp_path):
         pictures.append(cv2.imread(str(paths[0])))
     assert pictures[0].shape == pictures[1].shape == (990, 1430, 3)
     assert (pictures[0] != pictures[1]).any()
+
+
+def test_names_that_look_like_markup_are_shown(capsys):
+    show(analysis_of([[0.2, 0.8], [0.1, 0.9]], [0, 1], None, classes=('[/red]cat', ':dog:')))
+    said = capsys.readouterr().out
+    assert said.count('[/red]cat') >= 2
+    assert ':dog:' in said
