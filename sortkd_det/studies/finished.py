@@ -176,6 +176,12 @@ def _find(place: str) -> list[tuple[str, int | None, Path]]:
                 f'{place} is no folder of runs: expected NAME=PATH, or a folder with '
                 '<method>/seed_<n> in it'
             )
+        deeper = [each for each in sorted(root.glob('*/*/seed*')) if _SEED.fullmatch(each.name)]
+        if deeper:  # pairs or variants of a matrix
+            raise ValueError(
+                f'{place} has runs in <method>/seed_<n> and others in folders below, such as '
+                f'{deeper[0]}, which would be left out; name those to compare by NAME=PATH'
+            )
         return found
     if '{seed}' not in pattern:
         if not method or not Path(pattern).exists():

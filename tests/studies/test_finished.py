@@ -151,6 +151,11 @@ def test_what_is_no_finished_run_of_its_seed_is_refused(tmp_path):
         read_finished([str(tmp_path / 'empty')])
     with pytest.raises(FileNotFoundError, match='nowhere does not exist'):
         read_finished([f'kd={tmp_path}/nowhere'])
+    write_run(tmp_path / 'matrix/kd/seed0', 0)
+    assert len(read_finished([f'{tmp_path}/matrix'])[0]) == 1
+    write_run(tmp_path / 'matrix/long/kd/seed0', 0)
+    with pytest.raises(ValueError, match='others in folders below, .*long/kd/seed0, which would'):
+        read_finished([f'{tmp_path}/matrix'])
 
 
 def test_runs_that_cannot_be_paired_are_refused(tmp_path):
