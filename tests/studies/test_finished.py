@@ -154,7 +154,7 @@ def test_what_is_no_finished_run_of_its_seed_is_refused(tmp_path):
     write_run(tmp_path / 'matrix/kd/seed0', 0)
     assert len(read_finished([f'{tmp_path}/matrix'])[0]) == 1
     write_run(tmp_path / 'matrix/long/kd/seed0', 0)
-    with pytest.raises(ValueError, match='others in folders below, .*long/kd/seed0, which would'):
+    with pytest.raises(ValueError, match=r'others in folders below, .*long/kd/seed0, which would'):
         read_finished([f'{tmp_path}/matrix'])
 
 
