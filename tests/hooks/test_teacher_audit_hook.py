@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -289,6 +290,28 @@ def test_of_a_sigmoid_head_background_has_no_column_and_is_never_sorted():
 
 
 # -- arguments ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ('on_top', 'is_told'), [(BACKGROUND, True), (1, False)], ids=['background', 'another class']
+)
+def test_a_teacher_that_does_not_see_the_objects_is_told_of(on_top, is_told):
+    logits = torch.zeros(20, 5)
+    logits[:, on_top] = 1.0
+    labels = torch.tensor([0] * 10 + [BACKGROUND] * 10)
+    batch = LogitBatch(logits.clone().requires_grad_(), logits, labels, torch.ones(20), **HEAD)
+    warnings = []
+    logger = SimpleNamespace(info=lambda text: None, warning=warnings.append)
+    hook = TeacherAuditHook()
+    hook._classes = None
+    hook._watch(DistilledBatch(batch, {}, {}))
+    hook.after_train_epoch(SimpleNamespace(logger=logger))
+    assert len(warnings) == is_told
+    if is_told:
+        assert 'says background on 100.0% of the samples of objects' in warnings[0]
+        assert 'the label first on 0.0%' in warnings[0]
+    hook.after_train_epoch(SimpleNamespace(logger=logger))  # nothing was seen since
+    assert len(warnings) == is_told
 
 
 @pytest.mark.parametrize('name', ['interval', 'grad_interval'])
