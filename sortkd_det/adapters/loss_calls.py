@@ -1,6 +1,7 @@
 """What passes the classification losses of MMDetection's heads, in the words of one of them."""
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -47,15 +48,18 @@ class LossCalls(list[LossCall]):
     def attach(self) -> list[RemovableHandle]:
         """Register the hooks on the modules."""
 
-        def see(signature: inspect.Signature, *args: Any, **kwargs: Any) -> None:
+        def see(names: Sequence[str], *args: Any, **kwargs: Any) -> None:
             if torch.is_grad_enabled() == self._with_graph:
-                given = signature.bind(*args, **kwargs)  # each loss names the first two as it likes
-                call = read_loss_call(*given.args, **given.kwargs)
+                # Each loss names the first two as it likes.
+                named = [kwargs.pop(name) for name in names[len(args) :] if name in kwargs]
+                call = read_loss_call(*args, *named, **kwargs)
                 if call is not None:
                     self.append(call)
 
         return [
-            Adapter.watch(module, partial(see, inspect.signature(module.forward)))
+            Adapter.watch(
+                module, partial(see, list(inspect.signature(module.forward).parameters)[:2])
+            )
             for module in self.modules
         ]
 
