@@ -27,12 +27,15 @@ _CLASS_IS = {'softmax': 'a column of one softmax', 'sigmoid': 'a sigmoid'}
 def row_of(name: str) -> str:
     """The row of a family, from the adapter that a run of two of it gets."""
     adapter: Adapter = build_adapter(None, student_of(name), teacher_of(name))
+    paired = _PAIRED[type(adapter).__name__]
+    if getattr(adapter, 'negatives', None) == 'all':
+        paired = 'all priors'
     cells = (
         name,
         f'`{FAMILIES[name].config}`',
         f'`{type(adapter).__name__}`',
         _CLASS_IS[adapter.activation],
-        _PAIRED[type(adapter).__name__],
+        paired,
     )
     return f'| {" | ".join(cells)} |'
 
