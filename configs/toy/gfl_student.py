@@ -10,5 +10,5 @@ _gfl.bbox_head.update(num_classes=12, in_channels=64, feat_channels=64, stacked_
 _gfl.bbox_head.anchor_generator.update(octave_base_scale=6)  # small objects
 model = dict(_delete_=True, **_gfl)
 train_dataloader = dict(dataset=dict(indices=100))
-train_cfg = dict(max_epochs=20, val_interval=20)
+train_cfg = dict(max_epochs=20, val_interval=10)
 default_hooks = dict(checkpoint=dict(interval=10))

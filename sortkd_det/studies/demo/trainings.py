@@ -43,11 +43,11 @@ class Training:
         return _TAUGHT if self.method else {}
 
 
-TEACHER = Training('teacher', 'teacher', 'configs/toy/gfl_teacher.py', 0.24)
+TEACHER = Training('teacher', 'teacher', 'configs/toy/gfl_teacher.py', 0.17)
 _STUDENT = 'configs/toy/gfl_student.py'
 TRAININGS = (
     TEACHER,
-    Training('student', 'student alone', _STUDENT, 0.14),
-    Training('kd', 'KD', _STUDENT, 0.21, method='kd'),
-    Training('sortkd', 'SortKD', _STUDENT, 0.21, method='sortkd'),
+    Training('student', 'student alone', _STUDENT, 0.12),
+    Training('kd', 'KD', _STUDENT, 0.17, method='kd'),
+    Training('sortkd', 'SortKD', _STUDENT, 0.17, method='sortkd'),
 )
