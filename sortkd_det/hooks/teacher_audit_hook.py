@@ -25,7 +25,7 @@ _SAMPLES, _HITS, _RANKS, _GT_SAMPLES, _GT_HITS, _GT_RANKS, _SORTED, _AS_BACKGROU
     _NUM_COLUMNS
 )
 # A teacher that finds fewer of the objects than this leaves is told of: an RTMDet whose student
-# looked for them on another level had 0.98 and 0.43, others of docs/results.md 0.6 at most.
+# looked for them on another level had 0.91 and 0.43, others of docs/results.md 0.6 at most.
 _HARDLY_SEEN, _HARDLY_KNOWN = 0.9, 0.5
 
 
