@@ -1,5 +1,6 @@
 """From two matrices of logits to one number, in as few passes over memory as the device allows."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -73,7 +74,8 @@ def fused_loss(
     if not _kernel_works():
         return None
     sorting = (False, None) if sort is None else (True, sort.ignore_index)
-    arguments = (target, labels, weight, avg_factor, *divergence, *sorting)
+    unit = _unit_of(student, avg_factor, divergence)
+    arguments = (target, labels, weight, avg_factor, *divergence, *sorting, unit)
     if torch.compiler.is_compiling():
         return _compiled(student, *arguments)
     return _Divergence.apply(student, *arguments)
@@ -87,14 +89,30 @@ def _kernel_works() -> bool:
 _kernel_works._dynamo_marked_constant = True
 
 
+def _unit_of(student: Tensor, avg_factor: float | Tensor | None, divergence: Divergence) -> float:
+    """A power of two that multiplies the gradient between forward and backward pass.
+
+    In float16 a gradient that is divided by thousands of rows would lose its bits before the
+    scale of mixed precision reaches it. Where each row weighs 1, no number of it is above 2¹⁰
+    then, which leaves room for weights.
+    """
+    if student.dtype != torch.float16:
+        return 1.0
+    _, temperatures, alpha, beta, loss_weight = divergence
+    largest = loss_weight * sum(temperatures) * (alpha + beta)
+    if not isinstance(avg_factor, Tensor):  # a tensor is 1 or more
+        largest /= len(student) if avg_factor is None else max(avg_factor, 1e-6)
+    return 2.0 ** min(max(10 - math.ceil(math.log2(max(largest, 1e-9))), 0), 24)
+
+
 def _keep_gradient(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
     ctx.save_for_backward(output[1])
+    ctx.unit = inputs[-1]
     ctx.num_others = len(inputs) - 1
 
 
-def _scale_gradient(ctx: Any, upstream: Tensor, *_: Any) -> tuple:
-    (gradient,) = ctx.saved_tensors
-    return gradient * upstream, *[None] * ctx.num_others
+# Whether the graph is to be used again; torch tells it to its own compiler alone.
+_keeps_graph = getattr(torch._C._autograd, '_get_current_graph_task_keep_graph', lambda: True)
 
 
 class _Divergence(torch.autograd.Function):
@@ -106,7 +124,13 @@ class _Divergence(torch.autograd.Function):
         _keep_gradient(ctx, arguments, output)
         return output[0]
 
-    backward = staticmethod(torch.autograd.function.once_differentiable(_scale_gradient))
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple:
+        (gradient,) = ctx.saved_tensors
+        scale = load_kernels('divergence_cuda').scale
+        in_place = not _keeps_graph()
+        return scale(gradient, upstream, ctx.unit, in_place), *[None] * ctx.num_others
 
 
 # For torch.compile the same kernel is an operator, which it need not look into.
@@ -125,9 +149,10 @@ def _divergence_op(
     loss_weight: float,
     sort: bool,
     ignore_index: int | None,
+    unit: float,
 ) -> tuple[Tensor, Tensor]:
     factor = avg_number if avg_factor is None else avg_factor
-    settings = (kind, tuple(temperatures), alpha, beta, loss_weight, sort, ignore_index)
+    settings = (kind, tuple(temperatures), alpha, beta, loss_weight, sort, ignore_index, unit)
     kernel = load_kernels('divergence_cuda').divergence
     return kernel(student, target, labels, weight, factor, *settings)
 
@@ -136,6 +161,12 @@ def _divergence_op(
 def _(student: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
     # Contiguous, as the kernel's gradient is, whatever the strides of the student's logits are.
     return student.new_empty((), dtype=torch.float32), student.new_empty(student.shape)
+
+
+def _scale_gradient(ctx: Any, upstream: Tensor, _: Any) -> tuple:
+    (gradient,) = ctx.saved_tensors
+    scaled = (gradient.float() * (upstream / ctx.unit)).to(gradient.dtype)
+    return scaled, *[None] * ctx.num_others
 
 
 _divergence_op.register_autograd(_scale_gradient, setup_context=_keep_gradient)

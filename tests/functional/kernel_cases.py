@@ -91,9 +91,10 @@ def check_divergence(device, chooser, generator, widths):
     weight = chooser.choice((None, torch.rand(num_rows, generator=generator)))
     avg_factor = chooser.choice((None, 3.0, torch.tensor(2.5)))
     there = [x.to(device) if isinstance(x, torch.Tensor) else x for x in (weight, avg_factor)]
+    unit = chooser.choice((1.0, 256.0))
     loss, gradient = divergence_cuda.divergence(
         student.to(device), target.to(device), labels.to(device), *there,
-        kind, temperatures, 1.5, 0.7, 1.0, sort, ignored,
+        kind, temperatures, 1.5, 0.7, 1.0, sort, ignored, unit,
     )  # fmt: skip
     leaf = student.double().requires_grad_()
     followed = (sort_logits(target, labels, ignored) if sort else target).double()
@@ -105,7 +106,11 @@ def check_divergence(device, chooser, generator, widths):
     assert gradient.dtype == student.dtype
     rounding = torch.finfo(student.dtype).eps
     tolerance = dict(rtol=max(2 * rounding, 2e-4), atol=max(rounding * 1e-2, 2e-6))
-    torch.testing.assert_close(gradient.cpu().double(), slope, **tolerance)
+    in_place, upstream = chooser.random() < 0.5, chooser.choice((1.0, 3.0))
+    there = torch.tensor(upstream, device=device)
+    scaled = divergence_cuda.scale(gradient, there, unit, in_place)
+    assert (scaled is gradient) == in_place
+    torch.testing.assert_close(scaled.cpu().double(), upstream * slope, **tolerance)
 
 
 def check_ranks(device, chooser, generator, widths):
@@ -137,7 +142,7 @@ def check_operators(device):
     student = torch.randn(7, 5, generator=generator).to(device).t().requires_grad_()
     target = torch.randn(7, 5, generator=generator).to(device).t()
     labels = torch.randint(7, (5,), generator=generator).to(device)
-    settings = (None, None, 2.0, 'kd', [1.0], 1.0, 1.0, 1.0, True, None)
+    settings = (None, None, 2.0, 'kd', [1.0], 1.0, 1.0, 1.0, True, None, 1.0)
     torch.library.opcheck(fused._divergence_op, (student, target, labels, *settings))
     for sources in (False, True):
         torch.library.opcheck(sort._rows_op, (target, labels, None, sources))
@@ -151,17 +156,20 @@ if __name__ == '__main__':
         for module in (sort_cuda, divergence_cuda):
             module.launch_of = lambda *shape, chosen=chosen: {**launch_of(*shape), **chosen}
         # Losses added up within the kernel, in several turns, and behind it.
-        divergence_cuda._FEW_ROWS, divergence_cuda._AT_ONCE = 2048 * (few > 0), tl.constexpr(rows)
+        divergence_cuda._FEW_ROWS, divergence_cuda._AT_ONCE = 1024 * (few > 0), tl.constexpr(rows)
         for _ in range(3):
             check_sort('cpu', chooser, generator, (2, 3, 16, 81), chosen)
             check_divergence('cpu', chooser, generator, (2, 7, 16, 81))
+        # Gradients scaled by torch and by the kernel, in several programs.
+        divergence_cuda._WORTH_A_LAUNCH, divergence_cuda._BLOCK = 2**20 * (few > 0), 64
     check_sort_out_of_range('cpu')
     check_operators('cpu')
     for _ in range(4):
         check_ranks('cpu', chooser, generator, (2, 7, 16, 50))
     # Wide rows, by pieces.
     sort_cuda.WIDEST = divergence_cuda.WIDEST = 1
-    for sort_cuda._PIECE, sort_cuda._WIDE_PROGRAMS in ((4, 100), (16, 1)):
+    for shape in ((8, 4, 100), (16, 16, 1), (4, 8, 2)):
+        sort_cuda._SPAN, sort_cuda._PIECE, sort_cuda._WIDE_PROGRAMS = shape
         divergence_cuda._PIECE = 16
         for _ in range(2):
             check_sort('cpu', chooser, generator, (7, 16, 50))

@@ -32,6 +32,7 @@ def in_pieces(kernels, monkeypatch):
     for module in (kernels.sort_cuda, kernels.divergence_cuda):
         monkeypatch.setattr(module, 'WIDEST', 49)
         monkeypatch.setattr(module, '_PIECE', 64)
+    monkeypatch.setattr(kernels.sort_cuda, '_SPAN', 64)
 
 
 def batch(num_rows, num_classes, dtype=torch.float32):
@@ -95,3 +96,11 @@ def test_soft_ranks_and_their_gradient_compile(kernels):
     values = torch.zeros(4, 10, requires_grad=True)
     kernels.rank_cuda.soft_rank(values, 1.0).sum().backward()
     assert kernels.programs.keys() == {'_rank_kernel', '_gradient_kernel'}
+
+
+@pytest.mark.parametrize('in_place', [False, True])
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32])
+def test_the_scale_of_a_gradient_compiles(kernels, monkeypatch, dtype, in_place):
+    monkeypatch.setattr(kernels.divergence_cuda, '_WORTH_A_LAUNCH', 0)
+    kernels.divergence_cuda.scale(torch.zeros(4, 10, dtype=dtype), torch.ones(()), 1.0, in_place)
+    assert kernels.programs.keys() == {'_scale_kernel'}

@@ -72,7 +72,42 @@ def test_a_gradient_that_is_used_twice_is_the_same_twice():
     assert torch.equal(scaled, first * 1024)
 
 
-@pytest.mark.parametrize('num_rows', [1, 5, 1024, 2048, 2049])
+@pytest.mark.parametrize('shape', [(1024, 81), (20000, 80)])  # scaled by torch, by the kernel
+@pytest.mark.parametrize('upstream', [1.0, 3.0])
+def test_a_gradient_is_scaled_in_place_only_where_the_graph_is_not_kept(shape, upstream):
+    student, target, labels = random_batch(*shape)
+    student.requires_grad_()
+    upstream = torch.tensor(upstream, device='cuda')
+    loss = KDLoss()(student, target, labels, rewrite=Sort())
+    (kept,) = torch.autograd.grad(loss, student, upstream, retain_graph=True)
+    copy = kept.clone()
+    (last,) = torch.autograd.grad(loss, student, upstream)
+    assert torch.equal(kept, copy)
+    assert torch.equal(last, copy)
+
+
+@pytest.mark.parametrize('compiled', [False, True])
+@pytest.mark.parametrize('factor', [None, 4096.0, torch.tensor(4096.0)])
+def test_small_gradients_survive_in_float16_until_the_scale_reaches_them(factor, compiled):
+    student, target, labels = random_batch(4096, 81, torch.float16)
+    target = student + 0.01 * target
+    student.requires_grad_()
+    factor = factor.cuda() if isinstance(factor, torch.Tensor) else factor
+
+    def scaled(student, target):
+        return 2**16 * KDLoss()(student, target, labels, None, factor, Sort(80))
+
+    function = torch.compile(scaled, fullgraph=True) if compiled else scaled
+    (found,) = torch.autograd.grad(function(student, target), student)
+    leaf = student.detach().float().requires_grad_()
+    (expected,) = torch.autograd.grad(scaled(leaf, target.float()), leaf)
+    large = expected.abs() > 1e-4
+    assert large.float().mean() > 0.8
+    torch.testing.assert_close(found.float()[large], expected[large], rtol=3e-3, atol=0)
+    torch.compiler.reset()
+
+
+@pytest.mark.parametrize('num_rows', [1, 5, 1023, 1024, 1025])
 def test_the_losses_are_added_up_in_one_order_on_any_stream_and_in_graphs(num_rows):
     student, target, labels = random_batch(num_rows)
     loss, streams = KDLoss(), [torch.cuda.Stream() for _ in range(4)]

@@ -1,9 +1,10 @@
 """Divergences on CUDA: the sort, the loss, weights, average and gradient in one Triton kernel.
 
 The forward pass reads both sides once and writes one loss a row and the gradient of the whole, in
-the student's dtype; the backward pass multiplies that by one number. The sorted target never
-reaches memory, unless classes of its row must be sorted by the network. Of a batch of few rows the
-program that ends last adds the losses up, which spares a launch.
+the student's dtype; the backward pass multiplies that by one number, and by 1, as float32 training
+has it, in no time. The sorted target never reaches memory, unless classes of its row must be sorted
+by the network. Of a batch of few rows the program that ends last adds the losses up, which spares a
+launch.
 """
 
 import itertools
@@ -15,13 +16,15 @@ import triton.language as tl
 from torch import Tensor
 
 from . import WIDEST_ON_CUDA as WIDEST
-from .launch_cuda import ceil_div, launch
+from .launch_cuda import ceil_div, current_stream, launch
 from .sort_cuda import launch_of, load_labels, scratch_for, sort_rows, sorted_tile
 from .tiles_cuda import load_rows, store_rows
 
 _PIECE = 8192  # classes of a wide row that are looked at at once
-_FEW_ROWS = 2048  # losses of more are added up by many programs, in a launch of its own
+_FEW_ROWS = 1024  # losses of more are added up by many programs, in a launch of its own
 _COUNTERS = 2**14
+_BLOCK = 4096  # numbers of a gradient that one program scales
+_WORTH_A_LAUNCH = 2**20  # numbers; torch, which does the same for float32, starts sooner
 _AT_ONCE: tl.constexpr = tl.constexpr(1024)  # losses that are added up at once
 _LOG2_E: tl.constexpr = tl.constexpr(1 / math.log(2))
 _LN_2: tl.constexpr = tl.constexpr(math.log(2))
@@ -139,7 +142,7 @@ def _add_up(losses, total, counter, num_rows):
 @triton.jit(do_not_specialize=['num_rows', 'ignore_index', 'few'])
 def _divergence_kernel(
     student, target, labels, weight, avg_factor, losses, gradient, total, counter, scratch,
-    num_rows, ignore_index, few, scale, alpha, beta,
+    num_rows, ignore_index, few, scale, alpha, beta, unit,
     KIND: tl.constexpr, TEMPERATURES: tl.constexpr, SORT: tl.constexpr, IGNORE: tl.constexpr,
     HAS_WEIGHT: tl.constexpr, HAS_AVG_FACTOR: tl.constexpr, ADD_UP: tl.constexpr,
     NUM_CLASSES: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
@@ -172,7 +175,7 @@ def _divergence_kernel(
     for index in tl.static_range(len(TEMPERATURES)):
         # The gradient of T² · f(s / T) is T · f'.
         rate = _LOG2_E / TEMPERATURES[index]
-        scales = factors * TEMPERATURES[index]
+        scales = factors * (TEMPERATURES[index] * unit)
         if KIND == 'kd':
             value, slopes = _kd(student_values, target_values, inside, rate, scales)
         elif KIND == 'bernoulli':
@@ -216,7 +219,7 @@ def _load_piece(matrix, at, inside, RATE: tl.constexpr):
 
 @triton.jit(do_not_specialize=['num_rows'])
 def _wide_kd_kernel(
-    student, target, weight, avg_factor, losses, gradient, total, counter, num_rows, scale,
+    student, target, weight, avg_factor, losses, gradient, total, counter, num_rows, scale, unit,
     TEMPERATURE: tl.constexpr, HAS_WEIGHT: tl.constexpr, HAS_AVG_FACTOR: tl.constexpr,
     ADD_UP: tl.constexpr, NUM_CLASSES: tl.constexpr, PIECE: tl.constexpr,
 ):  # fmt: skip
@@ -248,12 +251,23 @@ def _wide_kd_kernel(
         log_target = _load_piece(target, at, inside, RATE) - of_target
         chances = tl.exp2(log_target)
         loss += tl.where(chances > 0, chances * (log_target - log_student), 0.0)
-        slope = (tl.exp2(log_student) - chances) * (TEMPERATURE * factor)
+        slope = (tl.exp2(log_student) - chances) * (TEMPERATURE * factor * unit)
         tl.store(gradient + at, slope.to(gradient.dtype.element_ty), mask=inside)
     value = tl.sum(loss, axis=0) * (TEMPERATURE * TEMPERATURE * _LN_2)
     tl.store(losses + row, value * factor)
     if ADD_UP:
         _add_up(losses, total, counter, num_rows)
+
+
+@triton.jit(do_not_specialize=['number'])
+def _scale_kernel(
+    gradient, upstream, result, number, rate, IN_PLACE: tl.constexpr, BLOCK: tl.constexpr
+):
+    factor = tl.load(upstream).to(tl.float32) * rate
+    if (not IN_PLACE) or factor != 1:
+        places = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+        scaled = tl.load(gradient + places, mask=places < number).to(tl.float32) * factor
+        tl.store(result + places, scaled.to(result.dtype.element_ty), mask=places < number)
 
 
 _zeros: dict[torch.device, Tensor] = {}  # counters, each at 16 bytes, as kernels like it
@@ -270,7 +284,7 @@ def _counter_for(device: torch.device) -> Tensor | None:
     if device.type != 'cuda':  # Triton's interpreter
         return torch.zeros(1, dtype=torch.int32, device=device)
     is_captured = torch.cuda.is_current_stream_capturing()
-    key = device, torch.cuda.current_stream(device).cuda_stream
+    key = device, current_stream(device)
     if not is_captured and key in _of_streams:
         return _of_streams[key]
     if device not in _zeros:
@@ -300,10 +314,12 @@ def divergence(
     loss_weight: float,
     sort: bool,
     ignore_index: int | None,
+    unit: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
-    """The loss of N ≥ 1 rows, a float32 scalar, and its gradient for the student's logits.
+    """The loss of N ≥ 1 rows, a float32 scalar, and ``unit`` times its gradient.
 
-    Arguments are those of :func:`~sortkd_det.functional.fused_loss`, spread out, on CUDA.
+    The gradient is that for the student's logits. Arguments are those of
+    :func:`~sortkd_det.functional.fused_loss`, spread out, on CUDA.
     """
     num_rows, num_classes = student.shape
     student, target = student.detach().contiguous(), target.detach().contiguous()
@@ -333,9 +349,9 @@ def divergence(
             'ADD_UP': adds_up,
             'NUM_CLASSES': num_classes,
             'PIECE': _PIECE,
-            'num_warps': 16,
+            'num_warps': 32,
         }
-        arguments = (student, target, weight, factor, *sums, num_rows, scale)
+        arguments = (student, target, weight, factor, *sums, num_rows, scale, unit)
         launch(_wide_kd_kernel, num_rows, arguments, settings)
         return total if adds_up else losses.sum(), gradient
     shape = launch_of(num_rows, num_classes, max(student.element_size(), target.element_size()))
@@ -353,9 +369,24 @@ def divergence(
         **shape,
     }
     tensors = (student, target, labels, weight, factor, *sums, scratch)
-    numbers = (num_rows, ignore_index or 0, few, scale, float(alpha), float(beta))
+    numbers = (num_rows, ignore_index or 0, few, scale, float(alpha), float(beta), unit)
     launch(_divergence_kernel, ceil_div(num_rows, shape['ROWS']), tensors + numbers, settings)
     return total if adds_up else losses.sum(), gradient
+
+
+def scale(gradient: Tensor, upstream: Tensor, unit: float, in_place: bool) -> Tensor:
+    """``gradient`` times the scalar ``upstream`` ÷ ``unit``, rounded once.
+
+    In place it takes no time where that is 1, which the device alone knows.
+    """
+    number = gradient.numel()
+    if gradient.dtype == torch.float32 and unit == 1 and number < _WORTH_A_LAUNCH:
+        return gradient.mul_(upstream) if in_place else gradient * upstream
+    result = gradient if in_place else torch.empty_like(gradient)
+    settings = {'IN_PLACE': in_place, 'BLOCK': _BLOCK, 'num_warps': 8}
+    arguments = (gradient, upstream, result, number, 1.0 / unit)
+    launch(_scale_kernel, ceil_div(number, _BLOCK), arguments, settings)
+    return result
 
 
 def check() -> None:

@@ -8,9 +8,19 @@ import contextlib
 from typing import Any
 
 import torch
+import triton
 from torch import Tensor
+from triton import knobs
 
 _compiled: dict[tuple, Any] = {}
+# Triton's versions whose compiled kernels are run by the arguments below; of the 13 µs that their
+# public way takes on a slow host this spares 5.
+_IS_KNOWN = (3, 6) <= tuple(map(int, triton.__version__.split('.')[:2])) <= (3, 9)
+
+
+def current_stream(device: torch.device) -> int:
+    """The handle of the current stream of a CUDA device, without an object of torch's for it."""
+    return torch._C._cuda_getCurrentRawStream(device.index)
 
 
 def ceil_div(number: int, divisor: int) -> int:
@@ -53,4 +63,9 @@ def launch(kernel: Any, programs: int, arguments: tuple, settings: dict[str, Any
                 _compiled[key] = known, constants
         else:
             form, constants = known
-            form[(programs, 1, 1)](*arguments, *constants)
+            hooks = knobs.runtime.launch_enter_hook, knobs.runtime.launch_exit_hook
+            if _IS_KNOWN and not any(getattr(hook, 'calls', hook) for hook in hooks):
+                handles = current_stream(device), form.function, form.packed_metadata
+                form.run(programs, 1, 1, *handles, None, None, None, *arguments, *constants)
+            else:
+                form[(programs, 1, 1)](*arguments, *constants)

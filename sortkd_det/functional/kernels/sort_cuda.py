@@ -18,8 +18,9 @@ from .tiles_cuda import load_rows, store_rows
 
 _LOWEST: tl.constexpr = tl.constexpr(-(2**31))
 _BUSY = 2**17  # threads that keep a device busy
-_PIECE = 1024  # classes of a wider row that are looked at at once
-_WIDE_PROGRAMS = 1056  # eight for each multiprocessor of a Hopper GPU
+# Of wider rows: classes that are looked at at once, those that are sorted at once, and programs,
+# eight for each multiprocessor of a Hopper GPU.
+_SPAN, _PIECE, _WIDE_PROGRAMS = 4096, 1024, 1056
 
 
 @triton.jit
@@ -273,20 +274,23 @@ def _sort_kernel(
 
 @triton.jit(do_not_specialize=['num_rows', 'ignore_index'])
 def _wide_kernel(
-    logits, labels, result, scratch, num_rows, ignore_index,
+    logits, labels, result, scratch, waiting, num_rows, ignore_index,
     NUM_CLASSES: tl.constexpr, IGNORE: tl.constexpr, SOURCES: tl.constexpr,
-    PIECE: tl.constexpr, VECTOR: tl.constexpr, THREADS: tl.constexpr,
+    SPAN: tl.constexpr, PIECE: tl.constexpr, VECTOR: tl.constexpr, THREADS: tl.constexpr,
 ):  # fmt: skip
-    """Rows wider than registers hold, piece by piece.
+    """Rows wider than registers hold, SPAN classes at once.
 
-    The best PIECE classes above the label are gathered while the row passes by
-    and is copied; they hand their values down; where more stand above the
-    label, the row passes again for the next ones.
+    While the row passes by and is copied, the classes above the label wait in
+    memory; PIECE of them at a time are sorted, and the best PIECE of all hand
+    their values down. Where more stand above the label, the row passes again
+    for the next ones.
     """
     lowest: tl.constexpr = tl.constexpr(-(2**63))
+    span = tl.arange(0, SPAN)
     columns = tl.arange(0, PIECE)[None, :]
     rank = rank_at(columns, PIECE, VECTOR, THREADS)
     order = scratch + tl.program_id(0).to(tl.int64) * PIECE
+    queue = waiting + tl.program_id(0).to(tl.int64) * (PIECE + SPAN)
     first_row, programs = tl.program_id(0), tl.num_programs(0)
     for row in range(first_row, num_rows, programs):
         offset = tl.full((), NUM_CLASSES, tl.int64) * row
@@ -304,37 +308,52 @@ def _wide_kernel(
         while going > 0:
             best = tl.full((1, PIECE), lowest, tl.int64)
             holds_nan = tl.full((), 0, tl.int32)
-            for start in range(0, NUM_CLASSES, PIECE):
-                places = start + columns
+            length = tl.full((), 0, tl.int32)  # of the queue
+            for start in range(0, NUM_CLASSES, SPAN):
+                places = start + span
                 inside = places < NUM_CLASSES
                 values = tl.load(source + places, mask=inside, other=0)
                 keys = keys_of(values)
+                above = inside & (keys > label_key) & (is_left == 0)
+                number = above.to(tl.int32)
                 if turn == 0:
-                    plain = places + tl.zeros_like(keys) if SOURCES else values
+                    plain = places if SOURCES else values
                     tl.store(target + places, plain.to(result.dtype.element_ty), mask=inside)
                     wide = values.to(tl.float32)
-                    is_nan = (inside & (wide != wide)).to(tl.int32)
-                    holds_nan += tl.max(tl.max(is_nan, axis=1), axis=0)
-                above = inside & (keys > label_key) & (is_left == 0)
-                packed = (keys.to(tl.int64) << 32) + (2**31 - 1 - places)
-                packed = tl.where(above & (packed < below), packed, lowest)
-                if tl.max(tl.max((packed > lowest).to(tl.int32), axis=1), axis=0) > 0:
-                    ascending = ~sort_descending(~packed, VECTOR, THREADS)
-                    best = merge_descending(tl.maximum(best, ascending), VECTOR, THREADS)
-            found = tl.where(holds_nan > 0, lowest, best) > lowest
-            number = tl.sum(tl.sum(found.to(tl.int32), axis=1), axis=0)
+                    number += (inside & (wide != wide)).to(tl.int32) << 16
+                found = tl.sum(number, axis=0)
+                holds_nan |= found >> 16
+                if (found & 0xFFFF) > 0:
+                    packed = (keys.to(tl.int64) << 32) + (2**31 - 1 - places)
+                    above = above & (packed < below)
+                    number = above.to(tl.int32)
+                    at = length + tl.cumsum(number, axis=0) - number
+                    tl.store(queue + at, packed, mask=above)
+                    length += tl.sum(number, axis=0)
+                if (length >= PIECE) | (start + SPAN >= NUM_CLASSES):
+                    tl.debug_barrier()
+                    for begin in range(0, length, PIECE):
+                        is_there = begin + columns < length
+                        packed = tl.load(queue + begin + columns, mask=is_there, other=lowest)
+                        ascending = ~sort_descending(~packed, VECTOR, THREADS)
+                        best = merge_descending(tl.maximum(best, ascending), VECTOR, THREADS)
+                    length = 0
+                    tl.debug_barrier()
+            chosen = tl.where(holds_nan > 0, lowest, best)
+            is_found = chosen > lowest
+            number = tl.sum(tl.sum(is_found.to(tl.int32), axis=1), axis=0)
             if number > 0:
-                column = 2**31 - 1 - (best & (2**31 - 1)).to(tl.int32)
+                column = 2**31 - 1 - (chosen & (2**31 - 1)).to(tl.int32)
                 tl.debug_barrier()  # what was stored so far comes before what follows
-                tl.store(order + rank, column, mask=found)
+                tl.store(order + rank, column, mask=is_found)
                 tl.debug_barrier()
                 # The one before the first stands above all of this turn, or is the label.
-                before = tl.load(order + rank - 1, mask=found & (rank > 0), other=0)
+                before = tl.load(order + rank - 1, mask=is_found & (rank > 0), other=0)
                 takes = tl.where(rank > 0, before, receiver)
-                given = column if SOURCES else tl.load(source + column, mask=found, other=0)
-                tl.store(target + takes, given.to(result.dtype.element_ty), mask=found)
+                given = column if SOURCES else tl.load(source + column, mask=is_found, other=0)
+                tl.store(target + takes, given.to(result.dtype.element_ty), mask=is_found)
                 receiver = tl.load(order + number - 1)
-                below = tl.min(tl.min(tl.where(found, best, 2**63 - 1), axis=1), axis=0)
+                below = tl.min(tl.min(tl.where(is_found, chosen, 2**63 - 1), axis=1), axis=0)
                 tl.debug_barrier()
             turn += 1
             going = (number == PIECE).to(tl.int32)
@@ -397,8 +416,10 @@ def sort_rows(
     if num_classes > WIDEST:
         programs = min(num_rows, _WIDE_PROGRAMS)
         scratch = torch.empty(programs * _PIECE, dtype=torch.int32, device=logits.device)
-        settings.update(PIECE=_PIECE, VECTOR=2, THREADS=128, num_warps=4)
-        launch(_wide_kernel, programs, (logits, labels, result, scratch, *numbers), settings)
+        waiting = scratch.new_empty(programs * (_SPAN + _PIECE), dtype=torch.int64)
+        settings.update(SPAN=_SPAN, PIECE=_PIECE, VECTOR=2, THREADS=128, num_warps=4)
+        arguments = (logits, labels, result, scratch, waiting, *numbers)
+        launch(_wide_kernel, programs, arguments, settings)
     else:
         shape = launch_of(num_rows, num_classes, logits.element_size())
         few, scratch = shape.pop('few'), scratch_for(num_rows, shape['WIDTH'], logits.device)
