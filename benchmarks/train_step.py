@@ -144,13 +144,12 @@ def read_config(args: argparse.Namespace, folder: Path) -> Config:
             f'{cfg.model.type} in {args.config}'
         )
     hook.check_teacher = None
-    options = hook.teacher.setdefault('cfg_options', {})
     if not args.family:  # which keep COCO's 80: what all rows cost hangs on their number
         where = 'model.roi_head.bbox_head' if 'roi_head' in cfg.model else 'model.bbox_head'
         stages = [f'.{stage}' for stage in range(heads.get('num_stages', 0))] or ['']
         num_classes = {f'{where}{stage}.num_classes': len(CLASSES) for stage in stages}
         cfg.merge_from_dict(num_classes)
-        options.update(num_classes)
+        hook.teacher.cfg_options = {**hook.teacher.get('cfg_options', {}), **num_classes}
     hook.teacher.update(args.teacher or {})
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
@@ -195,7 +194,7 @@ def prepare(args: argparse.Namespace, folder: Path) -> None:
     generate_toy_coco(folder / 'images', num_images, 1, image_size=tuple(args.scale))
     teacher = find_distill_hook(read_config(args, folder)).teacher
     cfg = get_config(teacher.config) if '::' in teacher.config else Config.fromfile(teacher.config)
-    cfg.merge_from_dict({**teacher.cfg_options, 'model.backbone.init_cfg': None})
+    cfg.merge_from_dict({**teacher.get('cfg_options', {}), 'model.backbone.init_cfg': None})
     torch.manual_seed(0)
     MMLogger.get_instance('train_step', log_level='ERROR')  # or init_weights logs each tensor
     with DefaultScope.overwrite_default_scope('mmdet'):

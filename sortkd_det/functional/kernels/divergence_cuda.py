@@ -115,6 +115,15 @@ def _dkd(student, target, inside, is_label, rate, alpha, beta, scale):
 
 
 @triton.jit
+def _entry(numbers: tl.constexpr, index):
+    """The float32 number at ``index`` of a tuple."""
+    found = tl.full((), numbers[0], tl.float32)
+    for place in tl.static_range(1, len(numbers)):
+        found = tl.where(index == place, numbers[place], found)
+    return found
+
+
+@triton.jit
 def _factor(scale, avg_factor, HAS_AVG_FACTOR: tl.constexpr):
     """What multiplies each row's loss before its weight; ``avg_factor`` points to a number."""
     if HAS_AVG_FACTOR:
@@ -172,15 +181,16 @@ def _divergence_kernel(
         factors = tl.where(is_row, factor, 0.0)
     loss = tl.zeros_like(factors)
     slope = tl.zeros_like(student_values)
-    for index in tl.static_range(len(TEMPERATURES)):
+    # A loop that is not unrolled: side by side, all temperatures would need all registers at once.
+    for index in range(len(TEMPERATURES)):
+        temperature = _entry(TEMPERATURES, index)
         # The gradient of T² · f(s / T) is T · f'.
-        rate = _LOG2_E / TEMPERATURES[index]
-        scales = factors * (TEMPERATURES[index] * unit)
+        rate = _LOG2_E / temperature
+        scales = factors * (temperature * unit)
         if KIND == 'kd':
             value, slopes = _kd(student_values, target_values, inside, rate, scales)
         elif KIND == 'bernoulli':
-            hot_student = student_values * (1 / TEMPERATURES[index])
-            hot_target = target_values * (1 / TEMPERATURES[index])
+            hot_student, hot_target = student_values / temperature, target_values / temperature
             value, slopes = _bernoulli(hot_student, hot_target, inside, scales)
         else:
             label = load_labels(labels, rows, is_row, NUM_CLASSES, 0, False)
@@ -189,7 +199,7 @@ def _divergence_kernel(
                 student_values, target_values, inside, is_label, rate, alpha, beta, scales
             )
             value = tl.where(label >= 0, value, float('nan'))
-        loss += value * (TEMPERATURES[index] * TEMPERATURES[index])
+        loss += value * (temperature * temperature)
         slope += slopes
     tl.store(losses + rows, loss * factors, mask=is_row)
     store_rows(gradient, slope, rows, is_row, NUM_CLASSES, VECTOR, THREADS)

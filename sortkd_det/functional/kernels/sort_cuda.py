@@ -13,14 +13,14 @@ from torch import Tensor
 
 from . import WIDEST_ON_CUDA as WIDEST
 from .launch_cuda import ceil_div, launch, power_of_two
-from .network_cuda import merge_descending, position_of, rank_at, sort_descending
+from .network_cuda import position_of, rank_at, sort_descending
 from .tiles_cuda import load_rows, store_rows
 
 _LOWEST: tl.constexpr = tl.constexpr(-(2**31))
 _BUSY = 2**17  # threads that keep a device busy
-# Of wider rows: classes that are looked at at once, those that are sorted at once, and programs,
-# eight for each multiprocessor of a Hopper GPU.
-_SPAN, _PIECE, _WIDE_PROGRAMS = 4096, 1024, 1056
+# Of wider rows: classes that are looked at at once, those that the network sorts, and programs, two
+# for each multiprocessor of a Hopper GPU.
+_SPAN, _PIECE, _WIDE_PROGRAMS = 8192, 512, 264
 
 
 @triton.jit
@@ -272,25 +272,85 @@ def _sort_kernel(
     store_rows(result, found, rows, is_row, NUM_CLASSES, VECTOR, THREADS)
 
 
+@triton.jit
+def _digits(source, columns, inside, shift):
+    """Two bits of the classes' keys, 0 where the value is largest, (SPAN,) int32.
+
+    Beside them 1 in the one of four fields of 16 bits that a digit names, int64: sums
+    of these count all four digits at once.
+    """
+    HALF: tl.constexpr = source.dtype.element_ty.primitive_bitwidth == 16
+    keys = keys_of(tl.load(source + columns, mask=inside, other=0))
+    descending = ~keys ^ (2**15 if HALF else -(2**31))  # without a sign
+    digits = (descending >> shift) & 3
+    return digits, tl.where(inside, tl.full((), 1, tl.int64) << (16 * digits).to(tl.int64), 0)
+
+
+@triton.jit
+def _sort_queue(source, queue, length, NUM_CLASSES: tl.constexpr, SPAN: tl.constexpr):
+    """Order classes by descending value, equal ones as they are; returns where they are then.
+
+    They are ``length`` of them at ``queue``, and go to NUM_CLASSES behind it and back: by two
+    bits of all keys at a time, the lowest first.
+    """
+    span = tl.arange(0, SPAN)
+    turned = 0
+    for shift in range(0, source.dtype.element_ty.primitive_bitwidth, 2):
+        at = queue + turned * NUM_CLASSES
+        ones = tl.full((), 0, tl.int32)  # how many have which digit
+        twos = ones
+        threes = ones
+        for start in range(0, length, SPAN):
+            inside = start + span < length
+            columns = tl.load(at + start + span, mask=inside, other=0)
+            _, fields = _digits(source, columns, inside, shift)
+            counts = tl.sum(fields, axis=0)
+            ones += ((counts >> 16) & 0xFFFF).to(tl.int32)
+            twos += ((counts >> 32) & 0xFFFF).to(tl.int32)
+            threes += (counts >> 48).to(tl.int32)
+        zeros = length - ones - twos - threes
+        most = tl.maximum(tl.maximum(zeros, ones), tl.maximum(twos, threes))
+        if most < length:
+            other = queue + (1 - turned) * NUM_CLASSES
+            first = tl.full((), 0, tl.int32)  # where the next class with which digit goes
+            second = zeros
+            third = zeros + ones
+            fourth = zeros + ones + twos
+            for start in range(0, length, SPAN):
+                inside = start + span < length
+                columns = tl.load(at + start + span, mask=inside, other=0)
+                digits, fields = _digits(source, columns, inside, shift)
+                before = tl.cumsum(fields, axis=0) - fields
+                place = ((before >> (16 * digits).to(tl.int64)) & 0xFFFF).to(tl.int32)
+                lower = tl.where(digits == 0, first, second)
+                upper = tl.where(digits == 2, third, fourth)
+                place += tl.where(digits < 2, lower, upper)
+                tl.store(other + place, columns, mask=inside)
+                counts = tl.sum(fields, axis=0)
+                first += (counts & 0xFFFF).to(tl.int32)
+                second += ((counts >> 16) & 0xFFFF).to(tl.int32)
+                third += ((counts >> 32) & 0xFFFF).to(tl.int32)
+                fourth += (counts >> 48).to(tl.int32)
+            tl.debug_barrier()
+            turned = 1 - turned
+    return queue + turned * NUM_CLASSES
+
+
 @triton.jit(do_not_specialize=['num_rows', 'ignore_index'])
 def _wide_kernel(
-    logits, labels, result, scratch, waiting, num_rows, ignore_index,
+    logits, labels, result, scratch, num_rows, ignore_index,
     NUM_CLASSES: tl.constexpr, IGNORE: tl.constexpr, SOURCES: tl.constexpr,
     SPAN: tl.constexpr, PIECE: tl.constexpr, VECTOR: tl.constexpr, THREADS: tl.constexpr,
 ):  # fmt: skip
     """Rows wider than registers hold, SPAN classes at once.
 
-    While the row passes by and is copied, the classes above the label wait in
-    memory; PIECE of them at a time are sorted, and the best PIECE of all hand
-    their values down. Where more stand above the label, the row passes again
-    for the next ones.
+    While a row passes by and is copied, the classes above its label are gathered in memory;
+    PIECE of them are sorted by the network, more by their digits; then they hand their values down.
     """
-    lowest: tl.constexpr = tl.constexpr(-(2**63))
     span = tl.arange(0, SPAN)
     columns = tl.arange(0, PIECE)[None, :]
     rank = rank_at(columns, PIECE, VECTOR, THREADS)
-    order = scratch + tl.program_id(0).to(tl.int64) * PIECE
-    queue = waiting + tl.program_id(0).to(tl.int64) * (PIECE + SPAN)
+    queue = scratch + tl.program_id(0).to(tl.int64) * (2 * NUM_CLASSES)
     first_row, programs = tl.program_id(0), tl.num_programs(0)
     for row in range(first_row, num_rows, programs):
         offset = tl.full((), NUM_CLASSES, tl.int64) * row
@@ -298,69 +358,51 @@ def _wide_kernel(
         rows = row + tl.arange(0, 1)
         only_one = load_labels(labels, rows, rows < num_rows, NUM_CLASSES, ignore_index, IGNORE)
         label = tl.max(only_one, axis=0)
-        is_left = label < 0
         own = tl.load(source + tl.maximum(label, 0))
-        label_key = keys_of(own)
-        below = tl.full((), 2**63 - 1, tl.int64)  # the classes before have handed down already
-        receiver = label
-        going = 1
-        turn = 0
-        while going > 0:
-            best = tl.full((1, PIECE), lowest, tl.int64)
-            holds_nan = tl.full((), 0, tl.int32)
-            length = tl.full((), 0, tl.int32)  # of the queue
-            for start in range(0, NUM_CLASSES, SPAN):
-                places = start + span
-                inside = places < NUM_CLASSES
-                values = tl.load(source + places, mask=inside, other=0)
-                keys = keys_of(values)
-                above = inside & (keys > label_key) & (is_left == 0)
-                number = above.to(tl.int32)
-                if turn == 0:
-                    plain = places if SOURCES else values
-                    tl.store(target + places, plain.to(result.dtype.element_ty), mask=inside)
-                    wide = values.to(tl.float32)
-                    number += (inside & (wide != wide)).to(tl.int32) << 16
-                found = tl.sum(number, axis=0)
-                holds_nan |= found >> 16
-                if (found & 0xFFFF) > 0:
-                    packed = (keys.to(tl.int64) << 32) + (2**31 - 1 - places)
-                    above = above & (packed < below)
-                    number = above.to(tl.int32)
-                    at = length + tl.cumsum(number, axis=0) - number
-                    tl.store(queue + at, packed, mask=above)
-                    length += tl.sum(number, axis=0)
-                if (length >= PIECE) | (start + SPAN >= NUM_CLASSES):
-                    tl.debug_barrier()
-                    for begin in range(0, length, PIECE):
-                        is_there = begin + columns < length
-                        packed = tl.load(queue + begin + columns, mask=is_there, other=lowest)
-                        ascending = ~sort_descending(~packed, VECTOR, THREADS)
-                        best = merge_descending(tl.maximum(best, ascending), VECTOR, THREADS)
-                    length = 0
-                    tl.debug_barrier()
-            chosen = tl.where(holds_nan > 0, lowest, best)
-            is_found = chosen > lowest
-            number = tl.sum(tl.sum(is_found.to(tl.int32), axis=1), axis=0)
-            if number > 0:
-                column = 2**31 - 1 - (chosen & (2**31 - 1)).to(tl.int32)
-                tl.debug_barrier()  # what was stored so far comes before what follows
-                tl.store(order + rank, column, mask=is_found)
+        own_key = keys_of(own)
+        length = tl.full((), 0, tl.int32)
+        num_nans = length
+        for start in range(0, NUM_CLASSES, SPAN):
+            places = start + span
+            inside = places < NUM_CLASSES
+            values = tl.load(source + places, mask=inside, other=0)
+            plain = places if SOURCES else values
+            tl.store(target + places, plain.to(result.dtype.element_ty), mask=inside)
+            wide = values.to(tl.float32)
+            above = (inside & (keys_of(values) > own_key) & (label >= 0)).to(tl.int32)
+            found = tl.sum(above + ((inside & (wide != wide)).to(tl.int32) << 16), axis=0)
+            num_nans += found >> 16
+            if found > 0:
+                at = length + tl.cumsum(above, axis=0) - above
+                tl.store(queue + at, places, mask=above > 0)
+                length += found & 0xFFFF
+        if (length > 0) & (num_nans == 0):
+            tl.debug_barrier()  # what was stored so far comes before what follows
+            order = queue
+            if length <= PIECE:
+                is_there = columns < length
+                column = tl.load(queue + columns, mask=is_there, other=0)
+                keys = keys_of(tl.load(source + column, mask=is_there, other=0))
+                packed = (keys.to(tl.int64) << 32) + (2**31 - 1 - column)
+                packed = tl.where(is_there, packed, -(2**63))
+                packed = sort_descending(packed, VECTOR, THREADS)
                 tl.debug_barrier()
-                # The one before the first stands above all of this turn, or is the label.
-                before = tl.load(order + rank - 1, mask=is_found & (rank > 0), other=0)
-                takes = tl.where(rank > 0, before, receiver)
-                given = column if SOURCES else tl.load(source + column, mask=is_found, other=0)
-                tl.store(target + takes, given.to(result.dtype.element_ty), mask=is_found)
-                receiver = tl.load(order + number - 1)
-                below = tl.min(tl.min(tl.where(is_found, chosen, 2**63 - 1), axis=1), axis=0)
+                column = 2**31 - 1 - (packed & (2**31 - 1)).to(tl.int32)
+                tl.store(queue + rank, column, mask=rank < length)
                 tl.debug_barrier()
-            turn += 1
-            going = (number == PIECE).to(tl.int32)
-        if receiver != label:
+            else:
+                order = _sort_queue(source, queue, length, NUM_CLASSES, SPAN)
+            for start in range(0, length, SPAN):
+                inside = start + span < length
+                column = tl.load(order + start + span, mask=inside, other=0)
+                has_before = inside & (start + span > 0)
+                takes = tl.load(order + start + span - 1, mask=has_before, other=0)
+                takes = tl.where(has_before, takes, label)
+                given = column if SOURCES else tl.load(source + column, mask=inside, other=0)
+                tl.store(target + takes, given.to(result.dtype.element_ty), mask=inside)
             last = label if SOURCES else own
+            tl.store(target + tl.load(order + length - 1), last.to(result.dtype.element_ty))
             tl.debug_barrier()
-            tl.store(target + receiver, last.to(result.dtype.element_ty))
 
 
 def launch_of(num_rows: int, num_classes: int, itemsize: int) -> dict[str, int]:
@@ -391,7 +433,7 @@ def launch_of(num_rows: int, num_classes: int, itemsize: int) -> dict[str, int]:
 
 
 def scratch_for(num_rows: int, width: int, device: torch.device) -> Tensor:
-    """The memory that rows need which go through the network; untouched where none does."""
+    """The memory that rows need which are sorted apart; untouched where none is."""
     return torch.empty(num_rows * width, dtype=torch.int32, device=device)
 
 
@@ -415,11 +457,9 @@ def sort_rows(
     numbers = (num_rows, ignore_index or 0)
     if num_classes > WIDEST:
         programs = min(num_rows, _WIDE_PROGRAMS)
-        scratch = torch.empty(programs * _PIECE, dtype=torch.int32, device=logits.device)
-        waiting = scratch.new_empty(programs * (_SPAN + _PIECE), dtype=torch.int64)
-        settings.update(SPAN=_SPAN, PIECE=_PIECE, VECTOR=2, THREADS=128, num_warps=4)
-        arguments = (logits, labels, result, scratch, waiting, *numbers)
-        launch(_wide_kernel, programs, arguments, settings)
+        scratch = scratch_for(programs, 2 * num_classes, logits.device)
+        settings.update(SPAN=_SPAN, PIECE=_PIECE, VECTOR=2, THREADS=512, num_warps=16)
+        launch(_wide_kernel, programs, (logits, labels, result, scratch, *numbers), settings)
     else:
         shape = launch_of(num_rows, num_classes, logits.element_size())
         few, scratch = shape.pop('few'), scratch_for(num_rows, shape['WIDTH'], logits.device)
