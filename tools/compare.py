@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sortkd_det.cli.arguments import (
     add_matrix_arguments,
     add_report_arguments,
+    default_work_dir,
     report_path,
     writable_file,
 )
@@ -117,8 +118,7 @@ def main(args: argparse.Namespace) -> None:
 
 def work_dir_of(args: argparse.Namespace) -> Path:
     """The folder of a matrix."""
-    default = REPOSITORY / 'work_dirs/compare' / Path(args.student).stem
-    return Path(args.work_dir or default).resolve()
+    return Path(args.work_dir or default_work_dir('compare', args.student)).resolve()
 
 
 def run_matrix(args: argparse.Namespace) -> list:

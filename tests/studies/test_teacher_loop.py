@@ -10,6 +10,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hub import get_config
+from report_pages import decoded
 
 from sortkd_det.checkpoints import load_checkpoint
 from sortkd_det.cli.distillation import find_distill_hook
@@ -139,17 +140,18 @@ def test_rows_that_sorting_changes_are_kept_with_what_is_there(start, detector, 
         assert example.probabilities['sort'].argmax() == example.label
         assert example.probabilities[''].argmax() != example.label
         left, top, right, bottom = map(round, example.box)
-        assert example.picture[top:bottom, left:right].mean() > 230
-        example.picture[max(top - 9, 0) : bottom + 9, max(left - 9, 0) : right + 9] = 0
-        assert example.picture.mean() < 5
+        picture = decoded(example)
+        assert picture[top:bottom, left:right].mean() > 230
+        picture[max(top - 9, 0) : bottom + 9, max(left - 9, 0) : right + 9] = 0
+        assert picture.mean() < 5
 
 
 def test_of_a_classifier_whole_images_are_kept(start, classifier):
     found = looked_at(start, classifier, num_examples=12).examples.found
     assert found
     for example in found:  # blue, green and red pictures; OpenCV's order of channels
-        assert example.picture.mean((0, 1)).argmax() == example.label
-        assert example.box == (0, 0, *example.picture.shape[1::-1])
+        assert decoded(example).mean((0, 1)).argmax() == example.label
+        assert example.box == (0, 0, *example.size)
 
 
 def test_rows_of_the_student(start, detector):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ..teacher_analysis import TeacherAnalysis
 from ..teacher_examples import Example
 from ..teacher_report import class_table, confusion_table, group_table
-from .page import MOST_BYTES, Bars, Matrix, Page, Section, Table, jpeg_uri
+from .page import MOST_BYTES, Bars, Matrix, Page, Section, Table
 
 _MOST_CLASSES = 20  # of a matrix
 _MOST_SIDE_BY_SIDE = 8  # classes of matrices that stand beside each other
@@ -141,11 +141,9 @@ def _bars(analysis: TeacherAnalysis, example: Example) -> Bars:
     kind = ' (ground-truth box)' if example.is_truth else ''
     title = f'{names[example.label]}{kind}: {100 * example.moved:.1f} % moves'
     shown = [_STATES[state] for state in states]
-    if example.picture is None:
+    if not example.picture:
         return Bars(title, shown, rows)
-    height, width = example.picture.shape[:2]
     x1, y1, x2, y2 = example.box
     box = [round(value, 1) for value in (x1, y1, x2 - x1, y2 - y1)]
-    is_whole = box == [0, 0, width, height]
-    uri = jpeg_uri(example.picture)
-    return Bars(title, shown, rows, uri, (width, height), () if is_whole else box)
+    is_whole = box == [0, 0, *example.size]
+    return Bars(title, shown, rows, example.picture, example.size, () if is_whole else box)
