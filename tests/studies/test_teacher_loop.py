@@ -61,6 +61,10 @@ def test_it_counts_what_the_audit_of_a_run_counts(start, detector):
     assert audit['bg_top1'] == pytest.approx(1 - groups['background'].error)
     sort = groups['all rows'].changes['sort'].as_dict()
     assert audit['sorted'] == pytest.approx(sort['share_changed'])
+    by_iou = loop.analysis.by_iou
+    for kind in ('foreground', 'background'):
+        assert sum(row.rows for row in by_iou if row.kind == kind) == groups[kind].rows
+    assert max(row.high for row in by_iou if row.kind == 'background') <= 0.2
     objects = loop.analysis.objects
     assert audit['fg_as_bg'] == pytest.approx(objects.as_background / objects.rows)
 
@@ -88,6 +92,7 @@ def test_of_sigmoids_only_rows_of_objects_are_read(start, retinanet, toy_data):
     annotations = json.loads((toy_data / 'annotations/train.json').read_text())['annotations']
     assert loop.analysis.objects.rows >= len(annotations)  # RetinaNet finds each at one or more
     assert loop.analysis.activation == 'sigmoid'
+    assert loop.analysis.by_iou == []
 
 
 def test_background_is_counted_where_the_adapter_reads_it(start, retinanet):
