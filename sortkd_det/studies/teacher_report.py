@@ -180,7 +180,9 @@ def _draw_calibration(axes: Axes, analysis: TeacherAnalysis) -> None:
 
 def _draw_classes(axes: Axes, analysis: TeacherAnalysis) -> None:
     rows = [row for row in analysis.classes if row.error is not None][:_MOST_CLASSES]
-    bars = axes.barh([row.name for row in rows], [100 * row.error for row in rows], color='#0072b2')
+    places = range(len(rows))
+    bars = axes.barh(places, [100 * row.error for row in rows], color='#0072b2')
+    axes.set_yticks(places, [row.name for row in rows], parse_math=False)  # a name may hold a $
     axes.bar_label(bars, [f'{100 * row.error:.1f}' for row in rows], fontsize=8, padding=2)
     axes.invert_yaxis()
     axes.margins(x=0.1)

@@ -143,6 +143,32 @@ def test_annotations_without_images_or_classes_are_refused(annotations, detectio
         compare([Scored('kd', 0, detections=runs[0].detections)], {}, annotations=annotations)
 
 
+def test_annotations_without_objects_are_refused(annotations, detections):
+    content = json.loads(annotations.read_text())
+    for each in content['annotations']:
+        each['iscrowd'] = 1  # which is nothing to find
+    annotations.write_text(json.dumps(content))
+    runs = [Scored('kd', 0, detections=detections('all', 1))]
+    with pytest.raises(ValueError, match=r'no object of the classes class 1, .*nothing to find'):
+        compare(runs, {}, annotations=annotations)
+    annotations.write_text(json.dumps({**content, 'annotations': []}))
+    with pytest.raises(ValueError, match='has no object of the classes class 1'):
+        compare(runs, {}, annotations=annotations)
+
+
+def test_classes_of_one_name_are_told_apart(annotations, detections):
+    runs = [Scored('kd', 0, detections=detections('all', 1))]
+    expected = compare(runs, {}, annotations=annotations)[1][0].classes
+    content = json.loads(annotations.read_text())
+    content['categories'][0]['name'] = 'class 2'
+    annotations.write_text(json.dumps(content))
+    found = compare(runs, {}, annotations=annotations)[1][0].classes
+    renamed = ['class 2 (id 1)', 'class 2 (id 2)', *list(expected)[2:]]
+    assert list(found) == renamed
+    for name, row in zip(renamed, expected.values(), strict=True):
+        assert found[name].scores == row.scores
+
+
 @pytest.mark.parametrize(
     ('change', 'says'),
     [

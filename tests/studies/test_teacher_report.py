@@ -131,6 +131,22 @@ def test_pictures_show_what_was_counted(detector, classifier, tmp_path):
     assert (pictures[0] != pictures[1]).any()
 
 
+def test_names_are_drawn_as_text_and_each_has_its_bar(tmp_path):
+    rows = [
+        [0.2, 0.8],
+        [0.7, 0.3],
+        [0.1, 0.9],
+    ]  # wrong: all of the first, half of the other
+    blue = []
+    for folder, classes in enumerate((('cat', 'dog'), ('cat', 'cat'), (r'$\frac$', 'US$ or CA$'))):
+        (tmp_path / str(folder)).mkdir()
+        analysis = analysis_of(rows, [0, 1, 1], None, classes=classes)
+        picture = cv2.imread(str(draw(analysis, tmp_path / str(folder))[0]))[495:, :715]
+        blue.append((picture == (0xB2, 0x72, 0)).all(2).sum() / picture.shape[1])
+    assert blue[1:] == pytest.approx([blue[0]] * 2, rel=0.2)  # longer names leave less room
+    assert blue[0] > 0
+
+
 def test_names_that_look_like_markup_are_shown(capsys):
     show(analysis_of([[0.2, 0.8], [0.1, 0.9]], [0, 1], None, classes=('[/red]cat', ':dog:')))
     said = capsys.readouterr().out
