@@ -78,6 +78,8 @@ def main(args: argparse.Namespace) -> None:
     from sortkd_det.studies.finished import DETECTIONS, read_finished
 
     check_whole('--draws', args.draws, minimum=0)
+    if args.draws == 1:
+        raise ValueError('--draws 1 has no interval: give some hundreds, or 0 for none')
     check_whole('--report-images', args.report_images, minimum=0)
     if bool(args.runs) == bool(args.student):
         raise ValueError('give either finished runs as NAME=PATH, or --student CONFIG to run some')
@@ -99,7 +101,7 @@ def main(args: argparse.Namespace) -> None:
     metric, rows = compare(runs, baselines, args.metric, args.draws, args.annotations)
     title = f'{metric} of the {scored_on} in points of 100: mean ± standard deviation (seeds)'
     show(rows, title, 'variant')
-    if args.draws and metric == COCO_AP and not any(row.over_images for row in rows):
+    if args.draws and metric == COCO_AP and any(run.detections is None for run in runs):
         print(
             f'no interval over images: it takes {DETECTIONS} in each work dir, or .bbox.json files'
         )

@@ -323,3 +323,16 @@ def test_a_report_that_cannot_be_written_is_refused_before_the_work(run_python, 
     done = run_python('tools/compare.py', 'kd=nowhere', '--out', tmp_path, check=False)
     assert done.returncode == 1
     assert f'--out: {tmp_path} is a folder; name a file' in done.stderr
+
+
+def test_a_draw_alone_is_refused_and_a_method_alone_lacks_nothing(
+    run_python, annotations, detections
+):
+    path = detections('some', 1)
+    tool = ['tools/compare.py', f'kd={path}', '--annotations', annotations]
+    done = run_python(*tool, '--draws', 1, check=False)
+    assert done.returncode == 1
+    assert 'error: --draws 1 has no interval' in done.stderr
+    said = run_python(*tool, '--draws', 2).stdout
+    assert re.search(r'kd .* \(1\)', said)
+    assert 'no interval over images' not in said
