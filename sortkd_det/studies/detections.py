@@ -80,8 +80,11 @@ class TestSet:
             raise ValueError(
                 f'it has the category ids {unknown[:5]}, and there are {sorted(known)[:5]}'
             )
-        numbers = np.array([[*each['bbox'], each['score']] for each in found], dtype=float)
-        if not np.isfinite(numbers).all():
+        rows = [[*each['bbox'], each['score']] for each in found]
+        if any(len(row) != 5 for row in rows):
+            raise ValueError('it has boxes of more or fewer than four numbers')
+        numbers = np.array(rows)
+        if numbers.dtype.kind not in 'fiu' or not np.isfinite(numbers).all():
             raise ValueError('it has boxes or scores that are no finite numbers')
 
     @property

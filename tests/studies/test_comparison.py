@@ -175,6 +175,9 @@ def test_classes_of_one_name_are_told_apart(annotations, detections):
         (dict(category_id=0), r'has the category ids \[0\], and there are \[1, 2, 3, 4\]'),
         (dict(score=float('nan')), 'boxes or scores that are no finite numbers'),
         (dict(bbox=[0, 0, float('inf'), 1]), 'boxes or scores that are no finite numbers'),
+        (dict(score='0.5'), 'boxes or scores that are no finite numbers'),
+        (dict(score=None), 'boxes or scores that are no finite numbers'),
+        (dict(bbox=[0, 0, 1]), 'boxes of more or fewer than four numbers'),
     ],
 )
 def test_detections_that_pycocotools_would_misread_are_refused(
