@@ -1,6 +1,8 @@
+import os
+
 import pytest
 
-from sortkd_det.files import written_whole
+from sortkd_det.files import digest_of, written_whole
 
 
 class Killed(BaseException):
@@ -64,3 +66,13 @@ def test_writers_at_one_time_do_not_meet(tmp_path):
 def test_nothing_written_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match='partial'), written_whole(tmp_path / 'x'):
         pass
+
+
+def test_a_digest_is_that_of_the_content(tmp_path):
+    path = tmp_path / 'x'
+    path.write_bytes(b'abc')
+    first = digest_of(path)
+    assert first == 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'
+    path.write_bytes(b'abd')  # of the same size
+    os.utime(path, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns + 1))
+    assert digest_of(path) != first

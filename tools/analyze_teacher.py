@@ -7,6 +7,7 @@ from sortkd_det.cli.arguments import (
     add_common_arguments,
     add_report_arguments,
     add_teacher_arguments,
+    default_work_dir,
     report_path,
 )
 from sortkd_det.cli.errors import run_tool
@@ -50,7 +51,7 @@ def main(args: argparse.Namespace) -> None:
     from sortkd_det.studies.teacher_loop import make_analysis
     from sortkd_det.studies.teacher_report import draw, show
 
-    folder = Path(args.work_dir or default_work_dir(args))
+    folder = work_dir_of(args)
     args.work_dir = str(folder)
     report = report_path(args.report, folder)
     # What distils is what is looked at; a config that distils already has its own teacher.
@@ -92,10 +93,10 @@ def main(args: argparse.Namespace) -> None:
     print(f'wrote {", ".join(map(str, written))}; log in {runner.log_dir}')
 
 
-def default_work_dir(args: argparse.Namespace) -> Path:
-    """``work_dirs/analyze_teacher/CONFIG``, and within it a folder for each teacher or pair."""
-    names = [Path(name).stem for name in (args.config, args.teacher or args.pair) if name]
-    return Path('work_dirs/analyze_teacher', *names)
+def work_dir_of(args: argparse.Namespace) -> Path:
+    """By default a folder for each teacher or pair."""
+    teacher = args.teacher or args.pair
+    return Path(args.work_dir or default_work_dir('analyze_teacher', args.config, teacher))
 
 
 if __name__ == '__main__':

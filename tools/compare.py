@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sortkd_det.cli.arguments import (
     add_matrix_arguments,
     add_report_arguments,
+    default_work_dir,
     report_path,
     writable_file,
 )
@@ -77,6 +78,8 @@ def main(args: argparse.Namespace) -> None:
     from sortkd_det.studies.finished import DETECTIONS, read_finished
 
     check_whole('--draws', args.draws, minimum=0)
+    if args.draws == 1:
+        raise ValueError('--draws 1 has no interval: give some hundreds, or 0 for none')
     check_whole('--report-images', args.report_images, minimum=0)
     if bool(args.runs) == bool(args.student):
         raise ValueError('give either finished runs as NAME=PATH, or --student CONFIG to run some')
@@ -98,7 +101,7 @@ def main(args: argparse.Namespace) -> None:
     metric, rows = compare(runs, baselines, args.metric, args.draws, args.annotations)
     title = f'{metric} of the {scored_on} in points of 100: mean ± standard deviation (seeds)'
     show(rows, title, 'variant')
-    if args.draws and metric == COCO_AP and not any(row.over_images for row in rows):
+    if args.draws and metric == COCO_AP and any(run.detections is None for run in runs):
         print(
             f'no interval over images: it takes {DETECTIONS} in each work dir, or .bbox.json files'
         )
@@ -117,8 +120,7 @@ def main(args: argparse.Namespace) -> None:
 
 def work_dir_of(args: argparse.Namespace) -> Path:
     """The folder of a matrix."""
-    default = REPOSITORY / 'work_dirs/compare' / Path(args.student).stem
-    return Path(args.work_dir or default).resolve()
+    return Path(args.work_dir or default_work_dir('compare', args.student)).resolve()
 
 
 def run_matrix(args: argparse.Namespace) -> list:

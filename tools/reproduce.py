@@ -7,7 +7,12 @@ the runs cost. What is finished is not run again: an interrupted table goes on.
 import argparse
 from pathlib import Path
 
-from sortkd_det.cli.arguments import add_matrix_arguments, add_report_arguments, report_path
+from sortkd_det.cli.arguments import (
+    add_matrix_arguments,
+    add_report_arguments,
+    default_work_dir,
+    report_path,
+)
 from sortkd_det.cli.errors import run_tool
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -42,8 +47,9 @@ def get_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument('--dry-run', action='store_true', help='list the runs and what they cost')
     parser.add_argument(
-        '--num-images', type=int, help="training images, for the estimate; by default the set's"
+        '--images', type=int, help="of the training set, for the estimate; by default the set's"
     )
+    parser.add_argument('--num-images', dest='images', type=int, help=argparse.SUPPRESS)  # formerly
     add_report_arguments(parser, has_images=False)
     add_matrix_arguments(parser)
     return parser
@@ -66,7 +72,7 @@ def main(args: argparse.Namespace) -> None:
             f"{config} is a detector's: tables of {_METRIC} are of classifiers; "
             'tools/compare.py --student takes detectors'
         )
-    work_dir = Path(args.work_dir or REPOSITORY / 'work_dirs/reproduce' / config.stem)
+    work_dir = Path(args.work_dir or default_work_dir('reproduce', config))
     matrix = Matrix(
         config.resolve(), work_dir.resolve(), REPOSITORY, args.cfg_options, args.data_root,
         args.gpus, metric=_METRIC, share_teacher=args.share_teacher,
@@ -78,7 +84,7 @@ def main(args: argparse.Namespace) -> None:
     baselines = read_baselines(args.baseline or preset, titles)
     mine = part_of(tasks, args.part, args.share_teacher)
     dataset, num_images, side = DATASETS.get(config.stem, (config.stem, 50_000, 32))
-    num_images = num_images if args.num_images is None else args.num_images
+    num_images = num_images if args.images is None else args.images
     if args.dry_run:
         costs: dict[tuple, float] = {}
         for task in mine:

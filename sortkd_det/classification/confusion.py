@@ -31,8 +31,9 @@ def draw_confusion(counts: np.ndarray, names: Sequence[str], path: Path) -> Path
             for prediction, share in enumerate(row):
                 colour = 'white' if share > 50 else 'black'
                 axes.text(prediction, label, f'{share:.0f}', ha='center', va='center', color=colour)
-    axes.set_xticks(range(len(names)), names, rotation=90, fontsize='small')
-    axes.set_yticks(range(len(names)), names, fontsize='small')
+    as_text = dict(fontsize='small', parse_math=False)  # which may hold a $
+    axes.set_xticks(range(len(names)), names, rotation=90, **as_text)
+    axes.set_yticks(range(len(names)), names, **as_text)
     axes.set_xlabel('prediction')
     axes.set_ylabel('label')
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -78,6 +78,18 @@ def add_distillation_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def default_work_dir(tool: str, *names: str | Path | None) -> Path:
+    """``work_dirs/TOOL/CONFIG``, of a tool that trains nothing or many.
+
+    Like that of a training it is under the current folder.
+
+    Args:
+        tool: its name.
+        names: config files, and names of what a folder of its own is for; None: left out.
+    """
+    return Path('work_dirs', tool, *[Path(name).stem for name in names if name])
+
+
 def add_report_arguments(parser: argparse._ActionsContainer, has_images: bool = True) -> None:
     """Add what tools take that write a page for the browser, with images on it or without."""
     parser.add_argument(

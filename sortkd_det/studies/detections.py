@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,7 +29,7 @@ class TestSet:
         seed: of the draws.
 
     Raises:
-        ValueError: the file is none of COCO's.
+        ValueError: the file is none of COCO's, or has no object.
     """
 
     __test__ = False  # no test of pytest's
@@ -48,7 +49,7 @@ class TestSet:
                 self._coco = COCO(str(annotations))
             images = sorted(self._coco.getImgIds())
             self._categories = sorted(self._coco.getCatIds(catNms=list(classes or ())))
-            self.class_names = [each['name'] for each in self._coco.loadCats(self._categories)]
+            self.class_names = _distinct(self._coco.loadCats(self._categories))
         except FileNotFoundError:
             raise
         except DAMAGED as error:
@@ -60,6 +61,12 @@ class TestSet:
                 'to score detections on'
             )
         mend_ground_truth(SimpleNamespace(_coco_api=self._coco))
+        objects = self._coco.loadAnns(self._coco.getAnnIds(catIds=self._categories))
+        if all(each.get('iscrowd') for each in objects):
+            raise ValueError(
+                f'{annotations} has no object of the classes '
+                f'{", ".join(map(str, self.class_names))}: there is nothing to find'
+            )
         self.num_images = len(images)
         self._without = set(images)
         once = np.ones((1, self.num_images), dtype=np.int32)
@@ -73,8 +80,11 @@ class TestSet:
             raise ValueError(
                 f'it has the category ids {unknown[:5]}, and there are {sorted(known)[:5]}'
             )
-        numbers = np.array([[*each['bbox'], each['score']] for each in found], dtype=float)
-        if not np.isfinite(numbers).all():
+        rows = [[*each['bbox'], each['score']] for each in found]
+        if any(len(row) != 5 for row in rows):
+            raise ValueError('it has boxes of more or fewer than four numbers')
+        numbers = np.array(rows)
+        if numbers.dtype.kind not in 'fiu' or not np.isfinite(numbers).all():
             raise ValueError('it has boxes or scores that are no finite numbers')
 
     @property
@@ -110,3 +120,12 @@ class TestSet:
         precision = ResampledAP(evaluation)(self._counts)
         # Classes are known for all thresholds of a draw or for none.
         return Resampled(100 * mean_over_classes(precision), 100 * precision.mean(axis=1))
+
+
+def _distinct(categories: Sequence[dict]) -> list[str]:
+    """Their names, of those of one name with their ids."""
+    times = Counter(each['name'] for each in categories)
+    return [
+        each['name'] if times[each['name']] == 1 else f'{each["name"]} (id {each["id"]})'
+        for each in categories
+    ]

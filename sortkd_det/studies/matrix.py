@@ -6,7 +6,6 @@ is a detector or a classifier.
 """
 
 import argparse
-import hashlib
 import itertools
 import json
 import os
@@ -35,6 +34,7 @@ from sortkd_det.functional import check_whole
 from sortkd_det.training.signals import listening
 
 from .commands import Commands, held, run_command
+from .contents import contents_of
 from .cost import seconds_of_run
 from .finished import (
     DETECTIONS,
@@ -237,6 +237,7 @@ class Matrix:
         try:
             result = json.loads(path.read_text())
             found, expected = result['options'], self._options(task)
+            made_of = dict(result.get('made_of') or {})  # older results tell less, or nothing
             float(result['metrics'][self._metric_of(result['metrics'])])
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(
@@ -247,13 +248,15 @@ class Matrix:
                 f'{path.parent} was run with other options: found {found}, expected {expected}; '
                 'name another --work-dir, or delete the folder'
             )
-        made_of = result.get('made_of')  # older results do not tell
-        if made_of is not None and made_of != self.contents(task):
-            files = ' or '.join(filter(None, (self.config, self.teacher_checkpoint)))
+        now = self.contents(task) if made_of else {}
+        changed = [name for name, digest in made_of.items() if now.get(name, digest) != digest]
+        if changed:
+            names = dict(config=f'{self.config} or a file that it names')
+            names['teacher'] = str(self.teacher_checkpoint)
             raise ValueError(
-                f'{path.parent} was run with another config or other weights of the teacher: the '
-                f'content of {files}, or of a file that it names, is another now; name another '
-                '--work-dir, or delete the folder'
+                f'{path.parent} was run with another config or other weights: the content of '
+                f'{", ".join(names.get(each, each) for each in changed)} is another now; name '
+                'another --work-dir, or delete the folder'
             )
         return result
 
@@ -261,16 +264,8 @@ class Matrix:
         """Digests of what decides a run and lies in files, whose names may come to mean another."""
         key = task.kind
         if key not in self._made_of:
-            config = self.config_of(task).to_dict()
-            for hook in config.get('custom_hooks') or ():
-                if isinstance(hook.get('teacher'), dict):
-                    hook['teacher'].pop('cache', None)  # results are the same without
-            found = {'config': hashlib.sha256(repr(config).encode()).hexdigest()}
-            weights = self.teacher_checkpoint if task.method != STUDENT else None
-            if weights and Path(weights).is_file():
-                with open(weights, 'rb') as file:
-                    found['teacher'] = hashlib.file_digest(file, 'sha256').hexdigest()
-            self._made_of[key] = found
+            given = self.teacher_checkpoint if task.method != STUDENT else None
+            self._made_of[key] = contents_of(self.config_of(task), self.repository, given)
         return self._made_of[key]
 
     def seconds(self, tasks: Iterable[Task]) -> dict[tuple[str | None, str, str], float | str]:

@@ -64,7 +64,7 @@ def estimate(matrix: Matrix, task: Task, num_images: int, side: int) -> float:
     """
     from mmengine.registry import MODELS, DefaultScope
 
-    check_whole('--num-images', num_images)
+    check_whole('--images', num_images)
     cfg = matrix.config_of(task)
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     hooks = [hook for hook in cfg.get('custom_hooks') or [] if 'teacher' in hook]

@@ -18,6 +18,8 @@ from .changed_rows import CHANGES, ChangedRows
 #: Of the calibration error: bins of equal width, as in Guo et al. (arXiv 1706.04599).
 NUM_BINS = 15
 OBJECTS, TRUTH, BACKGROUND, ALL = 'foreground', 'GT boxes', 'background', 'all rows'
+#: Of the overlap with objects, of equal width.
+NUM_IOU_BINS = 10
 #: Where sorting is on average of less than this probability a row, it is said to be little.
 LITTLE = 0.01
 
@@ -137,6 +139,32 @@ class ClassRow:
     taken_for: tuple[str, int] | None
 
 
+@dataclass(frozen=True)
+class IoURow:
+    """Rows of one kind whose places overlap an object about as far.
+
+    Attributes:
+        kind: name of the group.
+        low: least IoU, in [0, 1).
+        high: IoU that none of them reaches, but 1, which all those of its bin may.
+        rows: how many there are.
+        share: of the rows of the kind.
+        label_on_top: share of them on which the label is not below another column.
+        as_background: share of them on which background has the largest logit.
+        probability: mean probability of the label, by the names of :data:`CHANGES`; ``''``: as
+            the teacher gives it.
+    """
+
+    kind: str
+    low: float
+    high: float
+    rows: int
+    share: float
+    label_on_top: float
+    as_background: float
+    probability: Mapping[str, float]
+
+
 class TeacherAnalysis:
     """Counts over batches; rows of weight 0 are left out, all others count the same.
 
@@ -192,6 +220,9 @@ class TeacherAnalysis:
             values[name] = changed.effect(name)
             of_row[f'confusion after {name}'] = [group, batch.labels, changed.predictions(name)]
             values[f'confusion after {name}'] = ones
+        if changed.ious is not None:
+            of_row['ious'] = [group, _bins_of(changed.ious)]
+            values['ious'] = _of_label(changed)
         for name, places in of_row.items():
             places = [place[rows.counted].cpu() for place in places]
             self._counts[name].index_put_(
@@ -332,6 +363,32 @@ class TeacherAnalysis:
         return sorted(found, key=lambda row: (-(row.error or 0), -(row.truth_error or 0)))
 
     @property
+    def by_iou(self) -> list[IoURow]:
+        """Sampled rows by their overlap with an object, where it was compared; a line for each bin
+        that has some. Ground-truth boxes, whose IoU is 1, are left out.
+        """
+        found = []
+        for index, kind in enumerate(self.group_names):
+            counts = self._counts['ious'][index].numpy()
+            of_kind = counts[:, 0].sum()
+            for place, (rows, *sums) in enumerate(counts):
+                if rows and kind != TRUTH:
+                    on_top, as_background, *chances = (float(each / rows) for each in sums)
+                    found.append(
+                        IoURow(
+                            kind,
+                            place / NUM_IOU_BINS,
+                            (place + 1) / NUM_IOU_BINS,
+                            int(rows),
+                            float(rows / of_kind),
+                            on_top,
+                            as_background,
+                            dict(zip(['', *CHANGES], chances, strict=True)),
+                        )
+                    )
+        return found
+
+    @property
     def confusions(self) -> list[dict[str, Any]]:
         """Who is taken for whom on objects, the most rows first."""
         counts = self.objects.confusion.copy()
@@ -387,6 +444,7 @@ class TeacherAnalysis:
             groups=groups,
             classes=[vars(row) for row in self.classes],
             confusions=self.confusions,
+            by_iou=[vars(row) for row in self.by_iou],
             verdict=self.verdict(),
         )
 
@@ -397,10 +455,25 @@ def _zeros(groups: int, columns: int) -> dict[str, Tensor]:
         'ranks': (groups, columns),
         'as_background': (groups,),
         'bins': (groups, NUM_BINS, 3),
+        'ious': (groups, NUM_IOU_BINS, 4 + len(CHANGES)),
         **{name: (groups, 3) for name in CHANGES},
         **{f'confusion after {name}': (groups, columns, columns) for name in CHANGES},
     }
     return {name: torch.zeros(size, dtype=torch.float64) for name, size in sizes.items()}
+
+
+def _bins_of(ious: Tensor) -> Tensor:
+    """(N,) int64, of (N,) IoUs, compared as assigners compare them with their thresholds."""
+    edges = torch.arange(1, NUM_IOU_BINS, device=ious.device) / NUM_IOU_BINS
+    return torch.bucketize(ious, edges.to(ious), right=True)
+
+
+def _of_label(changed: ChangedRows) -> Tensor:
+    """(N, 4 + changes): a row, label on top, background on top, the label's probabilities."""
+    rows, labels = changed.rows, changed.batch.labels[:, None]
+    first = [torch.ones_like(rows.ranks), rows.ranks == 1, rows.as_background]
+    chances = [changed.probabilities[name].gather(1, labels)[:, 0] for name in ('', *CHANGES)]
+    return torch.stack([each.double() for each in (*first, *chances)], 1)
 
 
 def _ratio(numerator: Any, denominator: Any) -> float | None:

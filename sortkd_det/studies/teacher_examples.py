@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .changed_rows import ChangedRows
+from .html.page import MOST_BYTES, jpeg_uri
 
 _CONTEXT = 0.6  # how much of a box's size is shown on each side of it
 _SIDE = 320  # pixels of a picture at most
@@ -26,8 +27,9 @@ class Example:
         moved: probability that sorting moves to other columns, in [0, 1].
         logits: name of a change → (C,); ``''``: as the teacher gives them.
         probabilities: likewise, in [0, 1].
-        picture: (H, W, 3) uint8 BGR around it; None where a row is no place.
-        box: x1, y1, x2, y2 in ``picture``.
+        picture: around it, as a URI; empty where a row is no place.
+        size: its width and height.
+        box: x1, y1, x2, y2 in it.
     """
 
     label: int
@@ -35,7 +37,8 @@ class Example:
     moved: float
     logits: Mapping[str, NDArray]
     probabilities: Mapping[str, NDArray]
-    picture: NDArray[np.uint8] | None = None
+    picture: str = ''
+    size: tuple[int, int] = (0, 0)
     box: tuple[float, ...] = ()
 
 
@@ -44,14 +47,17 @@ class TeacherExamples:
 
     Args:
         number: how many are kept, ≥ 0.
+        most_bytes: of their pictures, which bounds the memory; of more than they are, those in
+            which the least moves are left out.
 
     Attributes:
         found: they, the most first.
     """
 
-    def __init__(self, number: int) -> None:
-        self.number = number
+    def __init__(self, number: int, most_bytes: int = MOST_BYTES) -> None:
+        self.number, self.most_bytes = number, most_bytes
         self.found: list[Example] = []
+        self._left_out = 0.0  # the most that moves in one that was left out
 
     @torch.no_grad()
     def add(self, changed: ChangedRows, images: Sequence[NDArray[np.uint8]]) -> None:
@@ -69,20 +75,21 @@ class TeacherExamples:
         places = None if batch.find_places is None else batch.find_places()
         for row in _one_of_each(moved, places):
             amount = float(moved[row])
-            if len(self.found) == self.number and amount <= self.found[-1].moved:
+            if amount <= self._left_out:
                 continue
-            picture, box = None, ()
+            shown = {}
             if places is not None:
                 index, *corners = places[row].tolist()
                 picture, box = _crop(images[int(index)], corners)
+                size = picture.shape[1], picture.shape[0]
+                shown = dict(picture=jpeg_uri(picture), size=size, box=box)
             example = Example(
                 int(batch.labels[row]),
                 bool(rows.is_truth[row]),
                 amount,
                 _of_row(changed.logits, row),
                 _of_row(changed.probabilities, row),
-                picture,
-                box,
+                **shown,
             )
             self._keep([*self.found, example])
 
@@ -91,7 +98,12 @@ class TeacherExamples:
         self._keep([each for found in all_gather_object(self.found) for each in found])
 
     def _keep(self, found: Sequence[Example]) -> None:
-        self.found = sorted(found, key=lambda each: -each.moved)[: self.number]
+        found = sorted(found, key=lambda each: -each.moved)
+        sizes = np.cumsum([len(each.picture) for each in found])
+        end = min(self.number, int((sizes <= self.most_bytes).sum()))
+        self.found = found[:end]
+        if found[end:]:
+            self._left_out = max(self._left_out, found[end].moved)
 
 
 def _of_row(values: Mapping[str, Tensor], row: int) -> dict[str, NDArray[np.float64]]:

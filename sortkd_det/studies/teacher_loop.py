@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import nn
 
-from sortkd_det.adapters import count_classes
+from sortkd_det.adapters import RoIHeadAdapter, count_classes
 from sortkd_det.cli.distillation import find_distill_hook
 from sortkd_det.distill.class_names import classes_of_dataset
 from sortkd_det.distill.teacher import read_teacher_config
@@ -149,7 +149,9 @@ class TeacherLoop(EpochLoop):
         self.classes = classes_of_dataset(dataset)
         self.analysis = TeacherAnalysis(self.classes)
         self.examples = TeacherExamples(num_examples)
-        self._pictures: list[NDArray[np.uint8]] = []  # of the batch that passes
+        # Of the batch that passes.
+        self._pictures: list[NDArray[np.uint8]] = []
+        self._objects: list[Any] = []
         self.images = 0
         if rows_of == 'teacher':
             self._check_classes(student_of(runner))
@@ -207,6 +209,9 @@ class TeacherLoop(EpochLoop):
         raw = data['inputs']
         data = model.data_preprocessor(data, True)
         inputs = data['inputs']
+        # Only RoIs are boxes that say by themselves how well they fit an object.
+        is_of_rois = isinstance(self.distill_hook.adapter, RoIHeadAdapter)
+        self._objects = [each.gt_instances for each in data['data_samples'] if is_of_rois]
         self._pictures = _pictures(raw, data) if self.examples.number else []
         try:
             model(**data, mode='loss')
@@ -219,7 +224,7 @@ class TeacherLoop(EpochLoop):
         self.images += len(inputs[0] if isinstance(inputs, list | tuple) else inputs)
 
     def _count(self, batch: DistilledBatch) -> None:
-        changed = ChangedRows.of(batch.logits)
+        changed = ChangedRows.of(batch.logits, self._objects)
         self.analysis.add(changed)
         self.examples.add(changed, self._pictures)
 

@@ -1,6 +1,7 @@
 """Tables and pictures of what a teacher says of its training set."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,11 +16,15 @@ from .teacher_analysis import LITTLE, NUM_BINS, ClassRow, Group, TeacherAnalysis
 
 _MOST_CLASSES = 20  # in a table or a picture, of those with the most errors
 _MOST_CONFUSIONS = 10
+#: What the probabilities of a row are those of.
+STATES = {'': 'teacher', 'sort': 'sorted', 'sort of classes': 'classes sorted'}
 
 
 def show(analysis: TeacherAnalysis) -> None:
     """Print the tables; names of classes are text, also where they look like rich's markup."""
     tables = [group_table(analysis), class_table(analysis)]
+    if analysis.by_iou:
+        tables.insert(1, iou_table(analysis))
     if analysis.confusions:
         tables.append(confusion_table(analysis))
     Console(markup=False, emoji=False).print(*tables, sep='\n')
@@ -75,6 +80,28 @@ def class_table(analysis: TeacherAnalysis, most: int | None = _MOST_CLASSES) -> 
     for row in shown:
         truth = (str(row.truth_rows), _percent(row.truth_error)) if has_truth else ()
         table.add_row(row.name, str(row.rows), _percent(row.error), *truth, _taken_for(row))
+    return table
+
+
+def iou_table(analysis: TeacherAnalysis) -> Table:
+    """Sampled rows by their overlap with an object; without rows where that is not known."""
+    table = _table(
+        'sampled rows by IoU with an object: shares, and probability of the label, %',
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column('IoU', no_wrap=True)
+    states = [name for name in STATES if name in ('', *analysis.change_names)]
+    # Broken here, as 80 columns are just enough.
+    shares = ('rows', 'share', 'label\non top', 'background\non top')
+    for name in (*shares, *(STATES[name].replace(' ', '\n') for name in states)):
+        table.add_column(name, justify='right')
+    for row in analysis.by_iou:
+        shares = (row.share, row.label_on_top, row.as_background)
+        table.add_row(
+            f'{row.kind} {row.low:.1f}–{row.high:.1f}',
+            str(row.rows),
+            *map(_percent, (*shares, *(row.probability[name] for name in states))),
+        )
     return table
 
 
@@ -153,7 +180,9 @@ def _draw_calibration(axes: Axes, analysis: TeacherAnalysis) -> None:
 
 def _draw_classes(axes: Axes, analysis: TeacherAnalysis) -> None:
     rows = [row for row in analysis.classes if row.error is not None][:_MOST_CLASSES]
-    bars = axes.barh([row.name for row in rows], [100 * row.error for row in rows], color='#0072b2')
+    places = range(len(rows))
+    bars = axes.barh(places, [100 * row.error for row in rows], color='#0072b2')
+    axes.set_yticks(places, [row.name for row in rows], parse_math=False)  # a name may hold a $
     axes.bar_label(bars, [f'{100 * row.error:.1f}' for row in rows], fontsize=8, padding=2)
     axes.invert_yaxis()
     axes.margins(x=0.1)
@@ -178,8 +207,9 @@ def _draw_changes(axes: Axes, analysis: TeacherAnalysis) -> None:
     axes.legend(frameon=False, ncols=2)
 
 
-def _table(title: str) -> Table:
-    return Table(title=title, title_justify='left', box=box.SIMPLE_HEAD, pad_edge=False)
+def _table(title: str, **options: Any) -> Table:
+    look = dict(title_justify='left', box=box.SIMPLE_HEAD, pad_edge=False)
+    return Table(title=title, **look, **options)
 
 
 def _share_at(group: Group, first: int, end: int | None) -> float | None:

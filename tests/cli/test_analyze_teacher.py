@@ -111,8 +111,6 @@ def test_what_cannot_be_looked_at_is_refused_in_a_line(is_refused, command, exce
 def test_by_default_it_writes_beside_no_training(load_tool, parse):
     tool = load_tool('analyze_teacher.py')
     args = parse('analyze_teacher.py configs/toy/student.py --teacher configs/toy/teacher.py')
-    assert str(tool.default_work_dir(args)) == 'work_dirs/analyze_teacher/student/teacher'
+    assert str(tool.work_dir_of(args)) == 'work_dirs/analyze_teacher/student/teacher'
     args = parse('analyze_teacher.py configs/cifar100.py --pair resnet56-resnet20')
-    assert str(tool.default_work_dir(args)) == (
-        'work_dirs/analyze_teacher/cifar100/resnet56-resnet20'
-    )
+    assert str(tool.work_dir_of(args)) == 'work_dirs/analyze_teacher/cifar100/resnet56-resnet20'

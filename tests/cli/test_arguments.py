@@ -5,6 +5,8 @@ import time
 import pytest
 from command_lines import REPO
 
+from sortkd_det.cli.arguments import default_work_dir
+
 
 @pytest.mark.parametrize(
     ('command', 'says'),
@@ -63,3 +65,28 @@ def test_help_is_there_within_a_second_for_nothing_heavy_is_imported(run_python,
     assert said.startswith('usage: ')
     assert said.endswith('[]\n')
     assert time.perf_counter() - start < 5  # 0.2 s where nothing else runs
+
+
+def test_the_images_of_a_training_set_are_called_so_by_all_tools_and_once_otherwise(parse):
+    table = 'reproduce.py x.py --methods kd'
+    for command in (table, 'analyze_teacher.py x.py'):
+        assert parse(f'{command} --images 7').images == 7
+    assert parse(f'{table} --num-images 7').images == 7  # as it was
+
+
+def test_work_dirs_are_under_the_current_folder(parse, load_tool, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for tool, command, folder in (
+        ('analyze_teacher.py', 'x/gfl.py --teacher y/r50.py', 'analyze_teacher/gfl/r50'),
+        ('compare.py', '--student x/gfl.py', 'compare/gfl'),
+        (
+            'compare.py',
+            '--student mmdet::gfl/gfl_r50_fpn_1x_coco.py',
+            'compare/gfl_r50_fpn_1x_coco',
+        ),
+    ):
+        found = load_tool(tool).work_dir_of(parse(f'{tool} {command}'))
+        assert found.absolute() == tmp_path / 'work_dirs' / folder
+    assert default_work_dir('reproduce', 'cifar100.py').absolute() == (
+        tmp_path / 'work_dirs/reproduce/cifar100'
+    )

@@ -59,9 +59,9 @@ ROWS = [
         id='GPUs below 0',
     ),
     pytest.param(
-        REPRODUCE + ' --dry-run --num-images 0',
+        REPRODUCE + ' --dry-run --images 0',
         ValueError,
-        '--num-images must be at least 1, got 0',
+        '--images must be at least 1, got 0',
         id='0 images',
     ),
     pytest.param(

@@ -143,12 +143,41 @@ def test_annotations_without_images_or_classes_are_refused(annotations, detectio
         compare([Scored('kd', 0, detections=runs[0].detections)], {}, annotations=annotations)
 
 
+def test_annotations_without_objects_are_refused(annotations, detections):
+    content = json.loads(annotations.read_text())
+    for each in content['annotations']:
+        each['iscrowd'] = 1  # which is nothing to find
+    annotations.write_text(json.dumps(content))
+    runs = [Scored('kd', 0, detections=detections('all', 1))]
+    with pytest.raises(ValueError, match=r'no object of the classes class 1, .*nothing to find'):
+        compare(runs, {}, annotations=annotations)
+    annotations.write_text(json.dumps({**content, 'annotations': []}))
+    with pytest.raises(ValueError, match='has no object of the classes class 1'):
+        compare(runs, {}, annotations=annotations)
+
+
+def test_classes_of_one_name_are_told_apart(annotations, detections):
+    runs = [Scored('kd', 0, detections=detections('all', 1))]
+    expected = compare(runs, {}, annotations=annotations)[1][0].classes
+    content = json.loads(annotations.read_text())
+    content['categories'][0]['name'] = 'class 2'
+    annotations.write_text(json.dumps(content))
+    found = compare(runs, {}, annotations=annotations)[1][0].classes
+    renamed = ['class 2 (id 1)', 'class 2 (id 2)', *list(expected)[2:]]
+    assert list(found) == renamed
+    for name, row in zip(renamed, expected.values(), strict=True):
+        assert found[name].scores == row.scores
+
+
 @pytest.mark.parametrize(
     ('change', 'says'),
     [
         (dict(category_id=0), r'has the category ids \[0\], and there are \[1, 2, 3, 4\]'),
         (dict(score=float('nan')), 'boxes or scores that are no finite numbers'),
         (dict(bbox=[0, 0, float('inf'), 1]), 'boxes or scores that are no finite numbers'),
+        (dict(score='0.5'), 'boxes or scores that are no finite numbers'),
+        (dict(score=None), 'boxes or scores that are no finite numbers'),
+        (dict(bbox=[0, 0, 1]), 'boxes of more or fewer than four numbers'),
     ],
 )
 def test_detections_that_pycocotools_would_misread_are_refused(
@@ -297,3 +326,16 @@ def test_a_report_that_cannot_be_written_is_refused_before_the_work(run_python, 
     done = run_python('tools/compare.py', 'kd=nowhere', '--out', tmp_path, check=False)
     assert done.returncode == 1
     assert f'--out: {tmp_path} is a folder; name a file' in done.stderr
+
+
+def test_a_draw_alone_is_refused_and_a_method_alone_lacks_nothing(
+    run_python, annotations, detections
+):
+    path = detections('some', 1)
+    tool = ['tools/compare.py', f'kd={path}', '--annotations', annotations]
+    done = run_python(*tool, '--draws', 1, check=False)
+    assert done.returncode == 1
+    assert 'error: --draws 1 has no interval' in done.stderr
+    said = run_python(*tool, '--draws', 2).stdout
+    assert re.search(r'kd .* \(1\)', said)
+    assert 'no interval over images' not in said

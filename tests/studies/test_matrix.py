@@ -193,6 +193,48 @@ def test_a_result_of_another_config_of_the_same_name_is_refused(tmp_path):
     assert matrix().result(task)
 
 
+def test_a_result_of_other_weights_that_the_config_itself_names_is_refused(tmp_path):
+    """The config distils; teacher, its config and the student's first weights lie in files."""
+    first, teacher, config = (tmp_path / name for name in ('first.pth', 't.pth', 'distils.py'))
+    teacher_config = tmp_path / 'teacher.py'
+    teacher_config.write_text("model = dict(type='RetinaNet')")
+    config.write_text(
+        f"_base_ = '{REPO / 'configs/bccd/retinanet.py'}'\n"
+        f"load_from = '{first}'\n"
+        "custom_hooks = [dict(type='sortkd_det.DistillHook', method=[dict(loss='KDLoss')],\n"
+        f"    teacher=dict(config='{teacher_config}', checkpoint='{teacher}'))]\n"
+    )
+    for path in (first, teacher):
+        path.write_bytes(b'1')
+    task = Task(None, 'kd', 0)
+    path = tmp_path / 'kd/seed0/result.json'
+    path.parent.mkdir(parents=True)
+
+    def result():
+        return Matrix(config, tmp_path, REPO).result(task)
+
+    made_of = Matrix(config, tmp_path, REPO).contents(task)
+    assert {*made_of} == {'config', str(first), str(teacher), str(teacher_config)}
+    options = dict(cfg_options=[], data_root=None, gpus=1)
+    content = dict(options=options, metrics={'coco/bbox_mAP': 0.5}, made_of=made_of)
+    path.write_text(json.dumps(content))
+    assert result()
+    for changed in (first, teacher, teacher_config):
+        before, status = changed.read_bytes(), changed.stat()
+        changed.write_bytes(before.replace(b'1', b'2').replace(b'Retina', b'Rotina'))
+        with pytest.raises(ValueError, match=re.escape(f'the content of {changed} is another')):
+            result()
+        changed.write_bytes(before)
+        os.utime(changed, (status.st_atime + 9, status.st_mtime + 9))  # the content decides
+        assert result()
+    teacher.unlink()  # cannot be told
+    assert result()
+    del content['made_of'][str(first)]  # as results are that were made before it was noted
+    path.write_text(json.dumps(content))
+    first.write_bytes(b'3')
+    assert result()
+
+
 class Sleeping(Matrix):
     """Runs that take long and learn nothing."""
 

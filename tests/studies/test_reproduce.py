@@ -66,7 +66,7 @@ def test_a_table_is_run_once_and_shown_with_differences(pictures, teacher_weight
         config, '--methods', 'student', 'kd', 'sortkd', '--seeds', 0, 1,
         '--work-dir', tmp_path / 'work', '--jobs', 2,
     ]  # fmt: skip
-    assert '6 runs; about' in run_tool(*arguments, '--dry-run', '--num-images', 12)
+    assert '6 runs; about' in run_tool(*arguments, '--dry-run', '--images', 12)
     assert not (tmp_path / 'work').exists()
     first = run_tool(*arguments, '--part', '1/2')
     assert first.count(': started') == 3

@@ -1,6 +1,8 @@
 """Counts of hand-made batches, whose right values are worked out by hand."""
 
 import math
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -140,6 +142,66 @@ def test_classes_and_confusions():
         dict(label='dog', taken_for='background', rows=2, share_of_label=1.0),
         dict(label='cat', taken_for='dog', rows=1, share_of_label=0.5),
     ]
+
+
+# Corners of the rows' boxes of SOFTMAX, each after the number of its image, and the objects.
+PLACES = [
+    [0, 0, 0, 10, 8],  # 0.8 of the cat, 0.75 of the dog
+    [0, 0, 0, 10, 6],  # 0.6 of the cat, which is its label, and all of the dog
+    [1, 0, 0, 5, 10],  # half of the dog
+    [1, 0, 0, 10, 10],  # the dog
+    [1, 0, 0, 3, 10],  # background: 0.3 of the dog
+    [2, 0, 0, 9, 9],  # an image without objects
+]
+OBJECTS = [
+    SimpleNamespace(
+        bboxes=torch.tensor(boxes, dtype=torch.float).reshape(-1, 4), labels=torch.tensor(labels)
+    )
+    for boxes, labels in (
+        ([[0, 0, 10, 10], [0, 0, 10, 6]], [0, 1]),
+        ([[0, 0, 10, 10]], [1]),
+        ([], []),
+    )
+]
+
+
+def test_rows_by_their_overlap_with_the_object():
+    places = torch.tensor(PLACES, dtype=torch.float)
+    batch = replace(softmax_batch(), find_places=lambda: places)
+    changed = ChangedRows.of(batch, OBJECTS)
+    assert changed.ious.tolist() == pytest.approx([0.8, 0.6, 0.5, 1.0, 0.3, 0.0])
+    analysis = TeacherAnalysis(('cat', 'dog'))
+    analysis.add(changed)
+    rows = {f'{row.kind} {row.low}': row for row in analysis.by_iou}
+    assert {name: (row.label_on_top, row.as_background) for name, row in rows.items()} == {
+        'foreground 0.5': (0, 1),
+        'foreground 0.6': (0, 0),
+        'foreground 0.8': (1, 0),
+        'background 0.0': (0, 0),
+        'background 0.3': (1, 1),
+    }
+    probability = {
+        name: [row.probability[each] for each in ('', 'sort', 'sort of classes', 'swap')]
+        for name, row in rows.items()
+    }
+    assert probability['foreground 0.5'] == pytest.approx([0.1, 0.6, 0.3, 0.6])
+    assert probability['foreground 0.6'] == pytest.approx([0.2, 0.5, 0.5, 0.5])
+    assert probability['foreground 0.8'] == pytest.approx([0.8] * 4)
+    assert probability['background 0.0'] == pytest.approx([0.2, 0.7, 0.2, 0.7])
+    assert probability['background 0.3'] == pytest.approx([0.6] * 4)
+    assert [row.rows for row in rows.values()] == [1] * 5
+    assert rows['foreground 0.5'].share == pytest.approx(1 / 3)
+    assert rows['background 0.3'].share == pytest.approx(1 / 2)
+    analysis.add(changed)
+    analysis.add(ChangedRows.of(replace(batch, weight=torch.zeros(6)), OBJECTS))
+    twice = analysis.by_iou
+    assert [row.rows for row in twice] == [2] * 5
+    assert twice[0].probability[''] == pytest.approx(0.1)
+    assert analysis.as_dict()['by_iou'][0]['high'] == 0.6
+
+
+def test_without_places_nothing_is_said_of_overlaps():
+    assert analysis_of(softmax_batch()).as_dict()['by_iou'] == []
 
 
 def test_sigmoids():

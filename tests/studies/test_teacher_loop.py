@@ -10,6 +10,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hub import get_config
+from report_pages import decoded
 
 from sortkd_det.checkpoints import load_checkpoint
 from sortkd_det.cli.distillation import find_distill_hook
@@ -60,6 +61,10 @@ def test_it_counts_what_the_audit_of_a_run_counts(start, detector):
     assert audit['bg_top1'] == pytest.approx(1 - groups['background'].error)
     sort = groups['all rows'].changes['sort'].as_dict()
     assert audit['sorted'] == pytest.approx(sort['share_changed'])
+    by_iou = loop.analysis.by_iou
+    for kind in ('foreground', 'background'):
+        assert sum(row.rows for row in by_iou if row.kind == kind) == groups[kind].rows
+    assert max(row.high for row in by_iou if row.kind == 'background') <= 0.2
     objects = loop.analysis.objects
     assert audit['fg_as_bg'] == pytest.approx(objects.as_background / objects.rows)
 
@@ -87,6 +92,7 @@ def test_of_sigmoids_only_rows_of_objects_are_read(start, retinanet, toy_data):
     annotations = json.loads((toy_data / 'annotations/train.json').read_text())['annotations']
     assert loop.analysis.objects.rows >= len(annotations)  # RetinaNet finds each at one or more
     assert loop.analysis.activation == 'sigmoid'
+    assert loop.analysis.by_iou == []
 
 
 def test_background_is_counted_where_the_adapter_reads_it(start, retinanet):
@@ -139,17 +145,18 @@ def test_rows_that_sorting_changes_are_kept_with_what_is_there(start, detector, 
         assert example.probabilities['sort'].argmax() == example.label
         assert example.probabilities[''].argmax() != example.label
         left, top, right, bottom = map(round, example.box)
-        assert example.picture[top:bottom, left:right].mean() > 230
-        example.picture[max(top - 9, 0) : bottom + 9, max(left - 9, 0) : right + 9] = 0
-        assert example.picture.mean() < 5
+        picture = decoded(example)
+        assert picture[top:bottom, left:right].mean() > 230
+        picture[max(top - 9, 0) : bottom + 9, max(left - 9, 0) : right + 9] = 0
+        assert picture.mean() < 5
 
 
 def test_of_a_classifier_whole_images_are_kept(start, classifier):
     found = looked_at(start, classifier, num_examples=12).examples.found
     assert found
     for example in found:  # blue, green and red pictures; OpenCV's order of channels
-        assert example.picture.mean((0, 1)).argmax() == example.label
-        assert example.box == (0, 0, *example.picture.shape[1::-1])
+        assert decoded(example).mean((0, 1)).argmax() == example.label
+        assert example.box == (0, 0, *example.size)
 
 
 def test_rows_of_the_student(start, detector):

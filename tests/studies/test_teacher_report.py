@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import cv2
 import pytest
 import torch
@@ -11,6 +13,7 @@ from sortkd_det.studies.teacher_report import (
     confusion_table,
     draw,
     group_table,
+    iou_table,
     show,
 )
 
@@ -46,13 +49,13 @@ def classifier():
     return analysis_of(rows.tolist(), list(range(30)), None, [f'class {i}' for i in range(30)])
 
 
-def cells(table):
+def cells(table, gap='   '):
     """The rows of a table as a user sees them on 80 columns, by their first cell."""
     console = Console(width=80)
     with console.capture() as capture:
         console.print(table)
     lines = [line.strip() for line in capture.get().splitlines() if '  ' in line.strip()]
-    rows = [[cell.strip() for cell in line.split('   ') if cell.strip()] for line in lines]
+    rows = [[cell.strip() for cell in line.split(gap) if cell.strip()] for line in lines]
     return {row[0]: row[1:] for row in rows}
 
 
@@ -70,6 +73,23 @@ def test_a_column_for_each_kind_of_rows(detector):
     assert rows['sort: changed, %'] == ['50.0', '100.0', '0.0', '50.0']
     assert rows['sort of classes: changed, %'] == ['50.0', '0.0', '0.0', '25.0']
     assert rows['swap: changed, %'] == ['50.0', '100.0', '0.0', '50.0']
+
+
+def test_a_line_for_each_overlap(detector):
+    rows = torch.tensor([[0.8, 0.1, 0.1], [0.2, 0.5, 0.3], [0.1, 0.3, 0.6]]).log()
+    places = torch.tensor([[0, 0, 0, 10, 9], [0, 0, 0, 10, 9.5], [0, 0, 0, 5, 2]])
+    batch = LogitBatch(
+        rows, rows, torch.tensor([0, 0, 2]), torch.ones(3),
+        activation='softmax', background=2, find_places=lambda: places,
+    )  # fmt: skip
+    cat = SimpleNamespace(bboxes=torch.tensor([[0.0, 0, 10, 10]]), labels=torch.tensor([0]))
+    detector.add(ChangedRows.of(batch, [cat]))
+    assert cells(iou_table(detector), '  ') == {
+        'label': ['background', 'classes'],
+        'IoU': ['rows', 'share', 'on top', 'on top', 'teacher', 'sorted', 'sorted'],
+        'foreground 0.9–1.0': ['2', '100.0', '50.0', '0.0', '50.0', '65.0', '65.0'],
+        'background 0.1–0.2': ['1', '100.0', '100.0', '100.0', '60.0', '60.0', '60.0'],
+    }
 
 
 def test_a_classifier_is_asked_nothing_about_background(classifier):
@@ -109,6 +129,22 @@ def test_pictures_show_what_was_counted(detector, classifier, tmp_path):
         pictures.append(cv2.imread(str(paths[0])))
     assert pictures[0].shape == pictures[1].shape == (990, 1430, 3)
     assert (pictures[0] != pictures[1]).any()
+
+
+def test_names_are_drawn_as_text_and_each_has_its_bar(tmp_path):
+    rows = [
+        [0.2, 0.8],
+        [0.7, 0.3],
+        [0.1, 0.9],
+    ]  # wrong: all of the first, half of the other
+    blue = []
+    for folder, classes in enumerate((('cat', 'dog'), ('cat', 'cat'), (r'$\frac$', 'US$ or CA$'))):
+        (tmp_path / str(folder)).mkdir()
+        analysis = analysis_of(rows, [0, 1, 1], None, classes=classes)
+        picture = cv2.imread(str(draw(analysis, tmp_path / str(folder))[0]))[495:, :715]
+        blue.append((picture == (0xB2, 0x72, 0)).all(2).sum() / picture.shape[1])
+    assert blue[1:] == pytest.approx([blue[0]] * 2, rel=0.2)  # longer names leave less room
+    assert blue[0] > 0
 
 
 def test_names_that_look_like_markup_are_shown(capsys):

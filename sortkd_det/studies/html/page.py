@@ -73,7 +73,7 @@ class Table:
         rows = zip(*(column.cells for column in table.columns), strict=True)
         return cls(
             str(table.title),
-            [str(column.header) for column in table.columns],
+            [str(column.header).replace('\n', ' ') for column in table.columns],
             [[as_cell(str(text)) for text in row] for row in rows],
             is_sortable,
         )

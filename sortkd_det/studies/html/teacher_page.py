@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from ..teacher_analysis import TeacherAnalysis
 from ..teacher_examples import Example
-from ..teacher_report import class_table, confusion_table, group_table
-from .page import MOST_BYTES, Bars, Matrix, Page, Section, Table, jpeg_uri
+from ..teacher_report import STATES, class_table, confusion_table, group_table, iou_table
+from .page import MOST_BYTES, Bars, Matrix, Page, Section, Table
 
 _MOST_CLASSES = 20  # of a matrix
 _MOST_SIDE_BY_SIDE = 8  # classes of matrices that stand beside each other
@@ -20,7 +20,6 @@ _MATRICES = {
     'sort': 'all columns sorted',
     'sort of classes': 'classes sorted',
 }
-_STATES = {'': 'teacher', 'sort': 'sorted', 'sort of classes': 'classes sorted'}
 
 
 def teacher_page(
@@ -42,13 +41,18 @@ def teacher_page(
         'The teacher on its training set',
         [f'{verdict[0].upper()}{verdict[1:]}.'],
         [
-            Section('Rows', '', [Table.of(group_table(analysis), is_sortable=False)]),
+            Section('Rows', '', _row_tables(analysis)),
             Section('Classes', '', _class_tables(analysis)),
             _confusion(analysis),
             _examples(analysis, examples, most_bytes),
         ],
         facts,
     )
+
+
+def _row_tables(analysis: TeacherAnalysis) -> list[Table]:
+    tables = [group_table(analysis), *([iou_table(analysis)] if analysis.by_iou else [])]
+    return [Table.of(table, is_sortable=False) for table in tables]
 
 
 def _class_tables(analysis: TeacherAnalysis) -> list[Table]:
@@ -88,7 +92,7 @@ def _confusion(analysis: TeacherAnalysis) -> Section:
 
 
 def _changes(analysis: TeacherAnalysis) -> list[str]:
-    return [name for name in _STATES if name in analysis.change_names]
+    return [name for name in STATES if name in analysis.change_names]
 
 
 def _most_confused(counts: NDArray, columns: Sequence[int]) -> list[int]:
@@ -140,12 +144,10 @@ def _bars(analysis: TeacherAnalysis, example: Example) -> Bars:
     ]
     kind = ' (ground-truth box)' if example.is_truth else ''
     title = f'{names[example.label]}{kind}: {100 * example.moved:.1f} % moves'
-    shown = [_STATES[state] for state in states]
-    if example.picture is None:
+    shown = [STATES[state] for state in states]
+    if not example.picture:
         return Bars(title, shown, rows)
-    height, width = example.picture.shape[:2]
     x1, y1, x2, y2 = example.box
     box = [round(value, 1) for value in (x1, y1, x2 - x1, y2 - y1)]
-    is_whole = box == [0, 0, width, height]
-    uri = jpeg_uri(example.picture)
-    return Bars(title, shown, rows, uri, (width, height), () if is_whole else box)
+    is_whole = box == [0, 0, *example.size]
+    return Bars(title, shown, rows, example.picture, example.size, () if is_whole else box)

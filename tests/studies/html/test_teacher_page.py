@@ -1,6 +1,7 @@
 """What a teacher's page says of hand-made rows."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from sortkd_det.studies.changed_rows import ChangedRows
 from sortkd_det.studies.html.teacher_page import teacher_page
 from sortkd_det.studies.teacher_analysis import TeacherAnalysis
 from sortkd_det.studies.teacher_examples import TeacherExamples
+
+SORTED = ['teacher', 'sorted', 'classes sorted']
 
 
 def seen(teacher, labels, classes, **options):
@@ -35,6 +38,17 @@ def test_the_rows_are_in_the_terminals_order_and_classes_can_be_sorted(teacher):
     assert [row[0].text for row in rows.rows][:2] == ['rows', 'error, %']
     assert classes.is_sortable
     assert [row[0].text for row in classes.rows] == CLASSES[1::-1]  # the most errors first
+
+
+def test_rows_by_their_overlap_are_shown_where_it_is_known(batch):
+    box = SimpleNamespace(bboxes=torch.tensor([[5.0, 5, 25, 30]]), labels=torch.tensor([0]))
+    analysis = TeacherAnalysis(CLASSES[:2])
+    analysis.add(ChangedRows.of(batch, [box, box]))
+    _, overlaps = teacher_page(analysis, [], {}).sections[0].parts
+    texts = [[cell.text for cell in row] for row in overlaps.rows]
+    assert texts[1] == ['foreground 0.8–0.9', '1', '50.0', '0.0', '0.0', '20.0', '50.0', '50.0']
+    assert overlaps.columns[3:] == ['label on top', 'background on top', *SORTED]
+    assert not overlaps.is_sortable
 
 
 def test_confusions_before_and_after(teacher):
