@@ -104,3 +104,42 @@ def test_the_scale_of_a_gradient_compiles(kernels, monkeypatch, dtype, in_place)
     monkeypatch.setattr(kernels.divergence_cuda, '_WORTH_A_LAUNCH', 0)
     kernels.divergence_cuda.scale(torch.zeros(4, 10, dtype=dtype), torch.ones(()), 1.0, in_place)
     assert kernels.programs.keys() == {'_scale_kernel'}
+
+
+@pytest.mark.parametrize('num_rows', [2**12, MANY])  # two of them share a warp, or more
+@pytest.mark.parametrize('num_classes', [31, 80, 81, 82])
+def test_rows_that_share_a_warp_are_reduced_apart(kernels, monkeypatch, num_rows, num_classes):
+    from sortkd_det.functional.kernels.launch_cuda import _REDUCTION, torn_reductions
+
+    monkeypatch.setenv('TRITON_ALWAYS_COMPILE', '1')  # nothing is on the disk up to there
+    for module in kernels.MODULES:
+        monkeypatch.setattr(module, 'launch', kernels.lay_out_only)
+    kernels.layouts.clear()
+    labels = torch.zeros(num_rows, dtype=torch.int64)
+    full, half = (torch.zeros(num_rows, num_classes, dtype=d) for d in (torch.float32, HALVES[0]))
+    kernels.sort_cuda.sort_rows(full, labels, None, True)
+    kernels.sort_cuda.sort_rows(half, labels, None)
+    for student, target in ((full, full), (half, full), (full, half), (half, half)):
+        kernels.divergence_cuda.divergence(
+            student, target, labels, None, None, 'kd', (1.0,), 1.0, 1.0, 1.0, True, None
+        )
+    assert len(kernels.layouts) == 6
+    for code in kernels.layouts:
+        assert code.count('"tt.reduce"') == len(_REDUCTION.findall(code))
+        assert torn_reductions(code) == []
+
+
+def test_a_reduction_over_lanes_that_are_no_neighbours_is_found():
+    pytest.importorskip('triton')
+    from sortkd_det.functional.kernels.launch_cuda import torn_reductions
+
+    code = """\
+#linear = #ttg.linear<{register = [[0, 1]], lane = [[0, 4], [1, 0], [0, 16]], warp = []}>
+%count = "tt.reduce"(%above) <{axis = 1 : i32}> ({
+^bb0(%a: i32, %b: i32):
+  tt.reduce.return %a : i32
+}) : (tensor<2x128xi32, #linear>) -> tensor<2xi32, #ttg.slice<{dim = 1, parent = #linear}>>
+"""
+    assert torn_reductions(code) == ['axis 1 of #linear over lane bits [0, 2]']
+    assert torn_reductions(code.replace('[1, 0], [0, 16]', '[0, 16], [1, 0]')) == []
+    assert torn_reductions(code.replace('axis = 1', 'axis = 0')) == []

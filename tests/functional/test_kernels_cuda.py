@@ -56,10 +56,28 @@ def test_rows_that_begin_at_odd_addresses_are_sorted_alike():
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_large_batches_are_sorted_to_the_bit(cases, dtype):
-    for shape in ((1, 81), (3, 1000), (1024, 81), (20000, 80), (700, 1000)):
+    shapes = [(1, 81), (3, 1000), (1024, 81), (20000, 80), (700, 1000)]
+    shapes += [(4096, 81), (8192, 81), (20000, 81), (4096, 82), (20000, 7)]  # several in a warp
+    for shape in shapes:
         _, logits, labels = random_batch(*shape, dtype)
         expected = sort_logits(logits.cpu(), labels.cpu())
         assert torch.equal(cases.bits(sort_logits(logits, labels)), cases.bits(expected))
+
+
+@pytest.mark.parametrize('shape', [(4096, 80), (4096, 81), (20000, 80), (20000, 82)])
+@pytest.mark.parametrize('target_dtype', [torch.float16, torch.float32])
+@pytest.mark.parametrize('student_dtype', [torch.float16, torch.float32])
+def test_losses_of_large_batches_are_those_of_the_cpu(shape, student_dtype, target_dtype):
+    student, target, labels = random_batch(*shape)
+    student, target = student.to(student_dtype).requires_grad_(), target.to(target_dtype)
+    loss = KDLoss()(student, target, labels, rewrite=Sort())
+    (gradient,) = torch.autograd.grad(loss, student)
+    leaf = student.detach().cpu().double().requires_grad_()
+    expected = KDLoss()(leaf, sort_logits(target.cpu(), labels.cpu()).double(), labels.cpu())
+    (slope,) = torch.autograd.grad(expected, leaf)
+    torch.testing.assert_close(loss.cpu().double(), expected.detach(), rtol=1e-5, atol=0)
+    error = (gradient.cpu().double() - slope).norm() / slope.norm()
+    assert error < (1e-5 if student_dtype == torch.float32 else 1e-3)
 
 
 def test_a_gradient_that_is_used_twice_is_the_same_twice():

@@ -364,9 +364,9 @@ def divergence(
         arguments = (student, target, weight, factor, *sums, num_rows, scale, unit)
         launch(_wide_kd_kernel, num_rows, arguments, settings)
         return total if adds_up else losses.sum(), gradient
-    shape = launch_of(num_rows, num_classes, max(student.element_size(), target.element_size()))
+    shape = launch_of(num_rows, num_classes, min(student.element_size(), target.element_size()))
     few = shape.pop('few')
-    scratch = scratch_for(num_rows, shape['WIDTH'], student.device) if sort else losses
+    scratch = scratch_for(num_rows, shape, student.device) if sort else losses
     settings = {
         'KIND': kind,
         'TEMPERATURES': temperatures,

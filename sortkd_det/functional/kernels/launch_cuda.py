@@ -4,7 +4,9 @@ Triton's own launch looks at each argument of each call, which takes longer than
 its ``cdiv`` and ``next_power_of_2`` take microseconds each.
 """
 
+import ast
 import contextlib
+import re
 from typing import Any
 
 import torch
@@ -13,6 +15,10 @@ from torch import Tensor
 from triton import knobs
 
 _compiled: dict[tuple, Any] = {}
+_LINEAR = re.compile(r'^(#\w+) = #ttg\.linear<\{.*?lane = (\[.*?\]), warp', re.MULTILINE)
+_REDUCTION = re.compile(
+    r'"tt\.reduce"\(.*?\) <\{axis = (\d+) : i32\}>.*?\}\) : \(tensor<[^,>]*, (#\w+)', re.DOTALL
+)
 # Triton's versions whose compiled kernels are run by the arguments below; of the 13 µs that their
 # public way takes on a slow host this spares 5.
 _IS_KNOWN = (3, 6) <= tuple(map(int, triton.__version__.split('.')[:2])) <= (3, 9)
@@ -33,6 +39,31 @@ def power_of_two(number: int) -> int:
     return 1 << (number - 1).bit_length()
 
 
+def torn_reductions(code: str) -> list[str]:
+    """Reductions in Triton's GPU dialect over lanes of a warp that are no neighbours.
+
+    Triton 3.6 shuffles among neighbours all the same, so that rows that share a warp
+    get numbers of each other. Layouts are the compiler's choice: it must be looked at.
+    """
+    lanes = {name: ast.literal_eval(bases) for name, bases in _LINEAR.findall(code)}
+    torn = []
+    for axis, layout in _REDUCTION.findall(code):
+        bits = [bit for bit, base in enumerate(lanes.get(layout, ())) if base[int(axis)]]
+        if bits and bits != list(range(bits[0], bits[-1] + 1)):
+            torn.append(f'axis {axis} of {layout} over lane bits {bits}')
+    return torn
+
+
+def _check_lowering(kernel: Any, compiled: Any, settings: dict[str, Any]) -> None:
+    torn = torn_reductions(compiled.asm['ttgir'])
+    if torn:
+        raise RuntimeError(
+            f'Triton {triton.__version__} lays out {kernel.__name__} with {settings} so that its '
+            f'results would be wrong ({torn[0]}). Set SORTKD_KERNELS=0 to compute without kernels, '
+            'and please report this'
+        )
+
+
 def launch(kernel: Any, programs: int, arguments: tuple, settings: dict[str, Any]) -> None:
     """Launch a kernel of Triton.
 
@@ -42,6 +73,9 @@ def launch(kernel: Any, programs: int, arguments: tuple, settings: dict[str, Any
         programs: how many programs.
         arguments: its tensors and numbers in order; the first is a tensor.
         settings: its constexprs by name, and options such as ``num_warps``.
+
+    Raises:
+        RuntimeError: the compiler's layout gives :func:`torn_reductions`.
     """
     device = arguments[0].device
     kinds: list[Any] = []
@@ -58,7 +92,10 @@ def launch(kernel: Any, programs: int, arguments: tuple, settings: dict[str, Any
         known = _compiled.get(key) if aligned else None
         if known is None:  # compiled here, or found on the disk
             known = kernel[(programs,)](*arguments, **settings)
-            if aligned and known is not None:  # None: Triton's interpreter
+            if known is None:  # Triton's interpreter
+                return
+            _check_lowering(kernel, known, settings)
+            if aligned:
                 constants = [settings[name] for name in kernel.arg_names[len(arguments) :]]
                 _compiled[key] = known, constants
         else:

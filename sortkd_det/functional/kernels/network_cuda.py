@@ -75,21 +75,12 @@ def sort_descending(keys, VECTOR: tl.constexpr, THREADS: tl.constexpr):
     num_axes: tl.constexpr = log2(keys.numel)
     WIDTH: tl.constexpr = keys.shape[1]
     cube = tl.reshape(keys, [2] * num_axes)
-    for stage in tl.static_range(1, log2(WIDTH)):
-        descends = 1 ^ _side(num_axes, _axis_of(num_axes, WIDTH, VECTOR, THREADS, stage))
+    for stage in tl.static_range(1, log2(WIDTH) + 1):
+        descends = 1
+        if stage < log2(WIDTH):
+            descends = 1 ^ _side(num_axes, _axis_of(num_axes, WIDTH, VECTOR, THREADS, stage))
         for step in tl.static_range(0, stage):
             cube = _exchange(
                 cube, _axis_of(num_axes, WIDTH, VECTOR, THREADS, stage - 1 - step), descends
             )
-    return merge_descending(tl.reshape(cube, keys.shape), VECTOR, THREADS)
-
-
-@triton.jit
-def merge_descending(keys, VECTOR: tl.constexpr, THREADS: tl.constexpr):
-    """Sort rows that are bitonic in their ranks: the last stage of :func:`sort_descending`."""
-    num_axes: tl.constexpr = log2(keys.numel)
-    WIDTH: tl.constexpr = keys.shape[1]
-    cube = tl.reshape(keys, [2] * num_axes)
-    for step in tl.static_range(1, log2(WIDTH) + 1):
-        cube = _exchange(cube, _axis_of(num_axes, WIDTH, VECTOR, THREADS, log2(WIDTH) - step), 1)
     return tl.reshape(cube, keys.shape)

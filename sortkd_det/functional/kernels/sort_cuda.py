@@ -18,9 +18,9 @@ from .tiles_cuda import load_rows, store_rows
 
 _LOWEST: tl.constexpr = tl.constexpr(-(2**31))
 _BUSY = 2**17  # threads that keep a device busy
-# Of wider rows: classes that are looked at at once, those that the network sorts, and programs, two
-# for each multiprocessor of a Hopper GPU.
-_SPAN, _PIECE, _WIDE_PROGRAMS = 8192, 512, 264
+# Of wider rows: classes that are looked at at once, those that the network sorts, and programs,
+# four for each multiprocessor of a Hopper GPU.
+_SPAN, _PIECE, _WIDE_PROGRAMS = 8192, 512, 528
 
 
 @triton.jit
@@ -113,13 +113,14 @@ def _hand_down(
     one number a thread beside each other, so the network has, too.
     """
     WIDTH: tl.constexpr = columns.shape[1]
+    STRIDE: tl.constexpr = WIDTH + VECTOR
     HALF: tl.constexpr = logits.dtype.element_ty.primitive_bitwidth == 16
     ranks = rank_at(columns, WIDTH, 1, THREADS)
     inverse = WIDTH - 1 - columns
     is_above = ranks < count[:, None]
     is_ranked = (ranks <= count[:, None]) & (count > 0)[:, None]
     row_logits = logits + rows.to(tl.int64)[:, None] * NUM_CLASSES
-    row_scratch = scratch + rows.to(tl.int64)[:, None] * WIDTH
+    row_scratch = scratch + rows.to(tl.int64)[:, None] * STRIDE
 
     values = load_rows(
         logits, rows, is_row, -float('inf'), NUM_CLASSES, WIDTH, VECTOR, THREADS
@@ -146,7 +147,7 @@ def _hand_down(
             before = position_of(order, WIDTH, 1, THREADS)
             order = tl.load(row_scratch + before, mask=is_ranked, other=0)
             tl.debug_barrier()
-        store_rows(scratch, level + order, rows, is_row, WIDTH, VECTOR, THREADS)
+        store_rows(scratch, level + order, rows, is_row, STRIDE, VECTOR, THREADS)
         tl.debug_barrier()
         after = tl.where(is_above, position_of(ranks + 1, WIDTH, 1, THREADS), 0)
         following = tl.load(row_scratch + after, mask=is_ranked, other=0)
@@ -204,7 +205,8 @@ def sorted_tile(
 
     Args:
         logits: the matrix, of 16 or 32 bits.
-        scratch: int32 memory for as many rows of WIDTH numbers.
+        scratch: int32 memory for as many rows of WIDTH + VECTOR numbers, which are aligned as
+            the rows of ``logits`` are: the compiler takes one layout for both.
         rows: (ROWS,), which rows.
         is_row: (ROWS,), which of them there are.
         label: (ROWS,) int32; -1 for rows that are left alone.
@@ -243,7 +245,7 @@ def sorted_tile(
             values = load_rows(
                 logits, rows, is_row, -float('inf'), NUM_CLASSES, WIDTH, VECTOR, THREADS
             )  # fmt: skip
-            given = load_rows(scratch, rows, is_row, 0, WIDTH, WIDTH, VECTOR, THREADS)
+            given = load_rows(scratch, rows, is_row, 0, WIDTH + VECTOR, WIDTH, VECTOR, THREADS)
             above = values.to(tl.float32) > own.to(tl.float32)[:, None]
             moved = (above | (columns == label[:, None])) & (count > 0)[:, None]
             if SOURCES:
@@ -432,9 +434,10 @@ def launch_of(num_rows: int, num_classes: int, itemsize: int) -> dict[str, int]:
     }
 
 
-def scratch_for(num_rows: int, width: int, device: torch.device) -> Tensor:
-    """The memory that rows need which are sorted apart; untouched where none is."""
-    return torch.empty(num_rows * width, dtype=torch.int32, device=device)
+def scratch_for(num_rows: int, shape: dict[str, int], device: torch.device) -> Tensor:
+    """The memory that rows need which go through the network; untouched where none does."""
+    stride = shape['WIDTH'] + shape['VECTOR']
+    return torch.empty(num_rows * stride, dtype=torch.int32, device=device)
 
 
 def sort_rows(
@@ -457,12 +460,13 @@ def sort_rows(
     numbers = (num_rows, ignore_index or 0)
     if num_classes > WIDEST:
         programs = min(num_rows, _WIDE_PROGRAMS)
-        scratch = scratch_for(programs, 2 * num_classes, logits.device)
+        space = programs * 2 * num_classes
+        scratch = torch.empty(space, dtype=torch.int32, device=logits.device)
         settings.update(SPAN=_SPAN, PIECE=_PIECE, VECTOR=2, THREADS=512, num_warps=16)
         launch(_wide_kernel, programs, (logits, labels, result, scratch, *numbers), settings)
     else:
         shape = launch_of(num_rows, num_classes, logits.element_size())
-        few, scratch = shape.pop('few'), scratch_for(num_rows, shape['WIDTH'], logits.device)
+        few, scratch = shape.pop('few'), scratch_for(num_rows, shape, logits.device)
         programs = ceil_div(num_rows, shape['ROWS'])
         arguments = (logits, labels, result, scratch, *numbers, few)
         launch(_sort_kernel, programs, arguments, {**settings, **shape})
