@@ -10,7 +10,7 @@ from torch.utils.hooks import RemovableHandle
 from sortkd_det.distill import FeatureBatch, Teacher
 
 from .adapter import Adapter
-from .reader import Reader
+from .reader import Outputs, Reader
 
 
 class DetectorAdapter(Adapter):
@@ -30,6 +30,8 @@ class DetectorAdapter(Adapter):
     def __init__(self, student: nn.Module, teacher: Teacher, *readers: Any) -> None:
         super().__init__(student, teacher)
         self.readers = Reader(*readers)
+        neck = getattr(student, 'neck', None)
+        self._student_features = Outputs(student.backbone if neck is None else neck)
         teacher.check_preprocessors(student)
         self.reset()
 
@@ -41,7 +43,7 @@ class DetectorAdapter(Adapter):
         """Forget the last batch."""
         self.readers.reset()
         self._features = None
-        self._student_features: list[Any] = []  # of each run of the neck
+        self._student_features.reset()
         self._padded_to: tuple[int, ...] = ()
 
     def prepare(self, inputs: Tensor, data_samples: Sequence) -> None:
@@ -82,9 +84,7 @@ class DetectorAdapter(Adapter):
 
     def attach_features(self) -> list[RemovableHandle]:
         """Register the hook on the student's neck, or on its backbone where there is none."""
-        neck = getattr(self.student, 'neck', None)
-        module = self.student.backbone if neck is None else neck
-        return [self.watch_output(module, lambda output: self._student_features.append(output))]
+        return self._student_features.attach()
 
     def features(self, inputs: Tensor) -> FeatureBatch:
         """The levels of both necks; of the teacher's what lies within the student's images.
