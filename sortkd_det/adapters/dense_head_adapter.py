@@ -87,7 +87,7 @@ class DenseHeadAdapter(DetectorAdapter):
         teacher.class_map.check_numbers(self.head.num_classes, self.teacher_head.num_classes)
         self._check_heads()
         self._check_padding(student, teacher.model)
-        self.reader = reader_of(self.head)
+        self.reader = reader_of(self.head, student)
         self.box_reader = None
         if BoxReader.reads(self.head, self.teacher_head):
             self.box_reader = BoxReader(self.head)

@@ -31,12 +31,13 @@ class DenseObjectReader(Reader):
 
     Args:
         head: the student's ``bbox_head``.
+        student: the detector.
 
     Raises:
         ValueError: a head that cannot be read, or that assigns no labels.
     """
 
-    def __init__(self, head: nn.Module) -> None:
+    def __init__(self, head: nn.Module, student: nn.Module) -> None:
         check_readable(head, 'student')
         check_places(head, 'student')
         if is_head(head, *WITHOUT_LABELS):
@@ -48,7 +49,7 @@ class DenseObjectReader(Reader):
         self.head = head
         self.num_classes = head.num_classes
         self.activation = activation_of_head(head)
-        self.reader = reader_of(head)
+        self.reader = reader_of(head, student)
         self.boxes = LossCalls(_loss_of_boxes(head))
         super().__init__(self.reader, self.boxes)
 

@@ -11,7 +11,7 @@ from torch.utils.hooks import RemovableHandle
 from .adapter import Adapter
 from .dense_heads import class_levels, is_head
 from .loss_calls import LossCalls, as_logits, hard_labels
-from .reader import Reader
+from .reader import Outputs, Reader
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,6 +173,36 @@ class DenseHeadReader(Reader):
             self.orders = found
 
 
+class FSAFHeadReader(DenseHeadReader):
+    """FSAF's loss is given the positives of all levels, and drops those of an object on all but
+    the level on which they lose least.
+
+    What is dropped is told by the graph: where the loss's value of the row and its label has no
+    gradient. Without a graph (a validation) nothing is.
+
+    Args:
+        head: the student's ``bbox_head``.
+        student: the detector, whose losses are looked at.
+    """
+
+    def __init__(self, head: nn.Module, student: nn.Module) -> None:
+        super().__init__(head)
+        self.values, self.losses_of_student = Outputs(head.loss_cls), Outputs(student)
+        self.parts = (*self.parts, self.values, self.losses_of_student)
+
+    def _rows(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """As of every head; a row that is dropped is one of background."""
+        if not self.values[0].requires_grad:
+            yield from super()._rows()
+            return
+        (losses,) = self.losses_of_student
+        counts = torch.autograd.grad(sum(losses['loss_cls']), self.values, retain_graph=True)
+        for (scores, labels, weight), entries in zip(super()._rows(), counts, strict=True):
+            counted = entries != 0  # (n, C)
+            own = counted.gather(1, labels.clamp(max=self.num_classes - 1)[:, None])[:, 0]
+            yield scores, labels.masked_fill(~own, self.num_classes), weight * counted.any(1)
+
+
 class SSDHeadReader(DenseHeadReader):
     """SSD's loss is a function: its labels are made again, by the head's own public method."""
 
@@ -264,8 +294,10 @@ def told_labels(
     return labels.scatter_reduce(0, index[kept], of_objects[kept], 'amin')
 
 
-def reader_of(head: nn.Module) -> DenseHeadReader:
+def reader_of(head: nn.Module, student: nn.Module) -> DenseHeadReader:
     """The reader of a student's dense head."""
+    if is_head(head, 'FSAFHead'):
+        return FSAFHeadReader(head, student)
     if is_head(head, 'SSDHead'):
         return SSDHeadReader(head)
     if is_head(head, 'CenterNetUpdateHead'):

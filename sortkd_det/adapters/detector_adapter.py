@@ -10,7 +10,7 @@ from torch.utils.hooks import RemovableHandle
 from sortkd_det.distill import FeatureBatch, Teacher
 
 from .adapter import Adapter
-from .reader import Outputs, Reader
+from .reader import Reader
 
 
 class DetectorAdapter(Adapter):
@@ -30,8 +30,6 @@ class DetectorAdapter(Adapter):
     def __init__(self, student: nn.Module, teacher: Teacher, *readers: Any) -> None:
         super().__init__(student, teacher)
         self.readers = Reader(*readers)
-        neck = getattr(student, 'neck', None)
-        self._student_features = Outputs(student.backbone if neck is None else neck)
         teacher.check_preprocessors(student)
         self.reset()
 
@@ -43,7 +41,7 @@ class DetectorAdapter(Adapter):
         """Forget the last batch."""
         self.readers.reset()
         self._features = None
-        self._student_features.reset()
+        self._student_features: list[Any] = []  # of each run of the neck
         self._padded_to: tuple[int, ...] = ()
 
     def prepare(self, inputs: Tensor, data_samples: Sequence) -> None:
@@ -84,7 +82,9 @@ class DetectorAdapter(Adapter):
 
     def attach_features(self) -> list[RemovableHandle]:
         """Register the hook on the student's neck, or on its backbone where there is none."""
-        return self._student_features.attach()
+        neck = getattr(self.student, 'neck', None)
+        module = self.student.backbone if neck is None else neck
+        return [self.watch_output(module, lambda output: self._student_features.append(output))]
 
     def features(self, inputs: Tensor) -> FeatureBatch:
         """The levels of both necks; of the teacher's what lies within the student's images.

@@ -260,7 +260,9 @@ def _reader_of(student: nn.Module, family: str, layers: str) -> Any:
     if family == 'sparse':
         return SparseRoIReader(student.roi_head)
     head = _head_of(student)
-    return DenseObjectReader(head) if family == 'dense' else QueryHeadReader(head, layers)
+    if family == 'dense':
+        return DenseObjectReader(head, student)
+    return QueryHeadReader(head, layers)
 
 
 _UNREADABLE = {
