@@ -280,3 +280,14 @@ def test_a_teacher_that_pools_from_its_features_does_so_in_bfloat16_autocast(tea
     assert loss.isfinite()
     assert len(batch.labels) > 0
     torch.testing.assert_close(batch.teacher.float(), exact.teacher, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize('name', ROI)
+def test_a_student_with_rois_that_passes_its_loss_by_is_refused(name):
+    """It is no student without RoIs, which has nothing to learn."""
+    adapter = build_adapter({'type': 'ObjectAdapter'}, student_of(name), teacher_of('DETR'))
+    heads = adapter.student.roi_head.bbox_head
+    loss_cls = (heads[0] if name == 'Cascade R-CNN' else heads).loss_cls
+    loss_cls._call_impl = loss_cls.forward  # as a call without the module's
+    with pytest.raises(ValueError, match='RoIHead called its CrossEntropyLoss 0 times, reduced'):
+        forward(adapter, *prepared(adapter.student, name))
