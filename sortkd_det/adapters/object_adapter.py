@@ -46,7 +46,8 @@ class ObjectAdapter(DetectorAdapter):
         student: a detector with an RoI head, a dense head or queries.
         teacher: likewise.
         at: where an RoI teacher looks: at the ``'objects'``, or at the student's own ``'rows'``:
-            RoIs, predicted boxes where its loss of boxes shows them, else priors.
+            RoIs, predicted boxes where its loss of boxes shows them, else priors; within the
+            image.
         layers: the ``'last'`` or ``'all'`` layers of the decoder of a student with queries,
             whose losses are then summed, as its own are; the teacher's layer by layer where
             both have as many, else its last.
@@ -140,9 +141,10 @@ class ObjectAdapter(DetectorAdapter):
         features = self.features_of(len(inputs))
         with torch.no_grad(), self.teacher.precision(inputs.device):
             if self.at == 'rows':
+                images = [objects.images[part.objects] for part in parts]
                 sights = [
-                    self._at_boxes(features, part.boxes, objects.images[part.objects])
-                    for part in parts
+                    self._at_boxes(features, _clipped(part.boxes, image, data_samples), image)
+                    for part, image in zip(parts, images, strict=True)
                 ]
             else:
                 sights = self._of_objects(features, objects, len(parts))
@@ -238,6 +240,14 @@ def _family(model: nn.Module) -> str | None:
     from mmdet.models.dense_heads import DETRHead  # a detector is met, so that it is loaded
 
     return 'query' if isinstance(model.bbox_head, DETRHead) else None
+
+
+def _clipped(boxes: Tensor, images: Tensor, data_samples: Sequence) -> Tensor:
+    """(N, 4) boxes within their images, as an RoI head's own are: what a student predicts early
+    may be a million pixels wide, on which RoIAlign works for ever.
+    """
+    sizes = boxes.new_tensor([sample.img_shape[1::-1] * 2 for sample in data_samples])
+    return torch.minimum(boxes.clamp(min=0), sizes[images])
 
 
 def _places(parts: Sequence[ObjectRows], objects: Objects) -> Tensor:
