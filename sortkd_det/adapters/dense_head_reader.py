@@ -178,7 +178,9 @@ class FSAFHeadReader(DenseHeadReader):
     the level on which they lose least.
 
     What is dropped is told by the graph: where the loss's value of the row and its label has no
-    gradient. Without a graph (a validation) nothing is.
+    gradient. Without a graph (a validation) nothing is. Of such a row the loss asks for
+    background in all classes but its own, as it does in the outer parts of objects: rows
+    of background that are not asked about every class weigh 0.
 
     Args:
         head: the student's ``bbox_head``.
@@ -191,16 +193,21 @@ class FSAFHeadReader(DenseHeadReader):
         self.parts = (*self.parts, self.values, self.losses_of_student)
 
     def _rows(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """As of every head; a row that is dropped is one of background."""
+        """As of every head; a row that is dropped is one of background, of weight 0."""
         if not self.values[0].requires_grad:
             yield from super()._rows()
             return
         (losses,) = self.losses_of_student
         counts = torch.autograd.grad(sum(losses['loss_cls']), self.values, retain_graph=True)
-        for (scores, labels, weight), entries in zip(super()._rows(), counts, strict=True):
+        rows = zip(super()._rows(), counts, self.losses, strict=True)
+        for (scores, labels, weight), entries, call in rows:
             counted = entries != 0  # (n, C)
             own = counted.gather(1, labels.clamp(max=self.num_classes - 1)[:, None])[:, 0]
-            yield scores, labels.masked_fill(~own, self.num_classes), weight * counted.any(1)
+            labels = labels.masked_fill(~own, self.num_classes)
+            asked = (counted & (call.weight.view_as(entries) > 0)).all(1) | (
+                labels != self.num_classes
+            )
+            yield scores, labels, weight * asked
 
 
 class SSDHeadReader(DenseHeadReader):

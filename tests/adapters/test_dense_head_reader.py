@@ -18,7 +18,7 @@ def read_and_watched(config, **images):
     watched = {'loss_cls': [], 'loss_bbox': []}
     for name, calls in watched.items():
         getattr(head, name).register_forward_hook(
-            lambda module, args, output, calls=calls: calls.append((*args[:2], output.detach()))
+            lambda module, args, output, calls=calls: calls.append((*args[:3], output.detach()))
         )
     adapter = build_adapter(config, student, teacher_of('FSAF'))
     batch, losses = forward(adapter, *prepared(student, 'FSAF', **images))
@@ -31,7 +31,7 @@ def kept_of(watched):
     """
     rows = {}
     levels = zip(watched['loss_cls'], watched['loss_bbox'], strict=True)
-    for level, ((scores, labels, of_class), (_, targets, of_box)) in enumerate(levels):
+    for level, ((scores, labels, _, of_class), (_, targets, _, of_box)) in enumerate(levels):
         for row in (labels < 3).nonzero().flatten().tolist():
             value = of_class[row].sum() + of_box[row]
             found = (value.item(), scores[row].tolist(), labels[row].item())
@@ -42,6 +42,11 @@ def kept_of(watched):
         for levels in rows.values()
     ]
     return sorted((scores, label) for found in best for _, scores, label in found)
+
+
+def positives_given(watched):
+    """How many rows of objects the loss was given."""
+    return sum(int((labels < 3).sum()) for _, labels, *_ in watched['loss_cls'])
 
 
 @pytest.mark.parametrize(
@@ -55,19 +60,24 @@ def test_the_positives_of_the_level_that_the_loss_keeps_are_taught(config):
     batch, losses, watched = read_and_watched(config, **IMAGES)
     found = zip(batch.student.tolist(), batch.labels.tolist(), strict=True)
     assert sorted(found) == kept_of(watched)
-    given = sum(int((labels < 3).sum()) for _, labels, _ in watched['loss_cls'])
-    assert 0 < len(batch.labels) < given
+    assert 0 < len(batch.labels) < positives_given(watched)
     assert len(batch.labels) == 2 * losses['num_pos']  # of an image
     assert torch.equal(batch.weight, torch.ones(len(batch.labels)))
 
 
-def test_of_all_rows_those_that_are_dropped_are_background():
-    """Their other classes are trained, as of every row of background."""
+def test_rows_that_the_loss_does_not_ask_about_their_class_teach_nothing():
+    """Those that are dropped, and outer parts of objects; as background they would be wrong."""
     config = {'type': 'DenseHeadAdapter', 'negatives': 'all'}
     batch, losses, watched = read_and_watched(config, **IMAGES)
-    assert len(batch.labels) == sum(len(labels) for _, labels, _ in watched['loss_cls'])
-    assert batch.is_positive.sum() == 2 * losses['num_pos']
-    assert batch.weight.sum() == len(batch.labels)
+    given = positives_given(watched)
+    background = [(labels == 3, weight.view(-1, 3)) for _, labels, weight, _ in watched['loss_cls']]
+    outer = sum(int((weight[rows] == 0).any(1).sum()) for rows, weight in background)
+    kept = int(2 * losses['num_pos'])
+    assert batch.is_positive.sum() == kept
+    assert outer > 0
+    assert len(batch.labels) == sum(len(rows) for rows, _ in background)
+    assert (batch.weight == 0).sum() == outer + given - kept
+    assert batch.weight[batch.is_positive].min() == 1
 
 
 def test_images_of_which_one_or_none_has_objects():
@@ -82,5 +92,4 @@ def test_images_of_which_one_or_none_has_objects():
 def test_without_a_graph_the_positives_of_all_levels_are_read():
     with torch.no_grad():
         batch, _, watched = read_and_watched({'type': 'DenseHeadAdapter'}, **IMAGES)
-    given = sum(int((labels < 3).sum()) for _, labels, _ in watched['loss_cls'])
-    assert len(batch.labels) == given
+    assert len(batch.labels) == positives_given(watched)
