@@ -5,13 +5,11 @@ from functools import cache
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from sortkd_det.distill import LogitBatch
 
-from .adapter import Adapter
 from .loss_calls import LossCall, LossCalls
-from .reader import Reader
+from .reader import Outputs, Reader
 
 
 class BoxReader(Reader):
@@ -28,9 +26,9 @@ class BoxReader(Reader):
         self.head = head
         self.num_bins = head.reg_max + 1
         self.losses = LossCalls(head.loss_dfl)
-        super().__init__(self.losses)
+        self.outputs = Outputs(head)
+        super().__init__(self.losses, self.outputs)
         self._is_compared = False
-        self.reset()
 
     @staticmethod
     def reads(head: nn.Module, teacher_head: nn.Module) -> bool:
@@ -42,19 +40,6 @@ class BoxReader(Reader):
             head.reg_max == teacher_head.reg_max
         )
 
-    def attach(self) -> list[RemovableHandle]:
-        """Register the hooks on the head and its loss of distributions."""
-
-        def see(output: Sequence) -> None:
-            self.maps = list(output[1])
-
-        return [Adapter.watch_output(self.head, see), *super().attach()]
-
-    def reset(self) -> None:
-        """Forget the last batch."""
-        super().reset()
-        self.maps: list[Tensor] = []
-
     def finder(self, positive: Tensor, teacher_maps: Sequence[Tensor]) -> Callable[[], LogitBatch]:
         """A function that reads the boxes of this batch when it is first called.
 
@@ -62,7 +47,7 @@ class BoxReader(Reader):
             positive: (B, P) bool, which priors are of an object.
             teacher_maps: the second output of the teacher's head.
         """
-        maps, calls = self.maps, list(self.losses)
+        maps, calls = self.outputs[-1][1], list(self.losses)
         return cache(lambda: self._read(positive, maps, teacher_maps, calls))
 
     def _read(

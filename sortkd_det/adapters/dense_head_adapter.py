@@ -13,8 +13,10 @@ from sortkd_det.registry import ADAPTERS
 from .box_reader import BoxReader
 from .dense_head_objects import boxes_of_priors
 from .dense_head_reader import (
+    DenseRows,
     all_logits,
     class_maps,
+    cropped,
     gather,
     reader_of,
     rows_where,
@@ -27,7 +29,6 @@ from .dense_heads import (
     activation_of_head,
     ask,
     check_readable,
-    class_levels,
     dense_head_of,
     is_head,
     is_led_by_predictions,
@@ -36,7 +37,7 @@ from .dense_heads import (
     strides_of,
 )
 from .detector_adapter import DetectorAdapter
-from .objects import centres
+from .objects import boxes_of, centres, contain
 
 #: Priors of each object where the head assigns none: as many as ATSS takes of a level.
 PRIORS_PER_OBJECT = 9
@@ -86,7 +87,7 @@ class DenseHeadAdapter(DetectorAdapter):
         teacher.class_map.check_numbers(self.head.num_classes, self.teacher_head.num_classes)
         self._check_heads()
         self._check_padding(student, teacher.model)
-        self.reader = reader_of(self.head)
+        self.reader = reader_of(self.head, student)
         self.box_reader = None
         if BoxReader.reads(self.head, self.teacher_head):
             self.box_reader = BoxReader(self.head)
@@ -130,9 +131,7 @@ class DenseHeadAdapter(DetectorAdapter):
             teacher_output = ask(self.teacher_head, features)
             teacher_maps = [
                 self.teacher.class_map.columns(level, self.activation, 2)
-                for level in class_maps(
-                    self.teacher_head, class_levels(self.teacher_head, teacher_output)
-                )
+                for level in class_maps(self.teacher_head, teacher_output)
             ]
         self._check_maps(teacher_maps)
         maps, background = self.reader.maps, self.reader.num_classes
@@ -141,61 +140,52 @@ class DenseHeadAdapter(DetectorAdapter):
             weight = torch.ones_like(labels, dtype=torch.float32)
         else:
             labels, weight = self.reader.read(data_samples)
-        find_boxes = self._find_boxes(labels != background, teacher_output)
-        losses = [getattr(head, 'loss_cls', None) for head in (self.head, self.teacher_head)]
-        chosen = labels != background
-        if self.negatives not in ('none', 'all'):
-            chosen |= self._surest(teacher_maps, ~chosen & (weight > 0))
-        find_places = self._find_places(chosen)
-        if self.negatives == 'all':
-            student, taught = (
-                all_logits(each, maps, loss)
-                for each, loss in zip((maps, teacher_maps), losses, strict=True)
-            )
-            labels, weight = labels.flatten(), weight.flatten()
-        else:
+        find_boxes = None
+        if self.box_reader is not None:
+            find_boxes = self.box_reader.finder(labels != background, teacher_output[1])
+        rows = None  # all of them
+        if self.negatives != 'all':
+            chosen = labels != background
+            if self.negatives != 'none':
+                chosen |= self._surest(teacher_maps, ~chosen & (weight > 0))
             rows = rows_where(chosen, maps)
-            student, taught = (
-                gather(each, rows, loss)
-                for each, loss in zip((maps, teacher_maps), losses, strict=True)
+        student, taught = (
+            all_logits(each, maps, loss) if rows is None else gather(each, rows, loss)
+            for each, loss in (
+                (maps, getattr(self.head, 'loss_cls', None)),
+                (teacher_maps, getattr(self.teacher_head, 'loss_cls', None)),
             )
-            labels, weight = (each[rows.image, rows.index] for each in (labels, weight))
+        )
+        place = slice(None) if rows is None else (rows.image, rows.index)
         return LogitBatch(
             student=student,
             teacher=taught,
-            labels=labels,
-            weight=weight,
+            labels=labels[place].flatten(),
+            weight=weight[place].flatten(),
             activation=self.activation,
             background=background,
             divisor='positives',
             sources=self.reader.sources,
-            find_places=find_places,
+            find_places=self._find_places(rows),
             find_boxes=find_boxes,
         )
 
-    def _find_places(self, chosen: Tensor) -> Callable[[], Tensor] | None:
-        """What yields (N, 5), the places of the rows; ``chosen``: (B, P), which of the priors."""
+    def _find_places(self, rows: DenseRows | None) -> Callable[[], Tensor] | None:
+        """What yields (N, 5), the places of some rows, or of all, image by image."""
         if is_head(self.head, 'SOLOHead'):  # its cells have no size in pixels
             return None
-        maps = self.reader.maps
+        maps, sizes = self.reader.maps, self.reader.sizes
 
         def find() -> Tensor:
-            of_all = self.negatives == 'all'
-            rows = rows_where(torch.ones_like(chosen) if of_all else chosen, maps)
-            boxes = boxes_of_priors(self.head, maps, rows)
-            places = torch.cat([rows.image[:, None].to(boxes), boxes], 1)
-            if of_all:  # whose rows lie image by image
-                places = places[(rows.image * chosen.shape[1] + rows.index).argsort()]
-            return places
+            asked = rows
+            if rows is None:
+                every = torch.ones(sizes[0][0], sum(priors for _, priors in sizes))
+                asked = rows_where(every.to(maps[0].device, torch.bool), maps)
+            boxes = boxes_of_priors(self.head, maps, asked)
+            places = torch.cat([asked.image[:, None].to(boxes), boxes], 1)
+            return places if rows is not None else places[asked.image.argsort(stable=True)]
 
         return find
-
-    def _find_boxes(
-        self, positive: Tensor, teacher_output: Sequence
-    ) -> Callable[[], LogitBatch] | None:
-        if self.box_reader is None:
-            return None
-        return self.box_reader.finder(positive, teacher_output[1])
 
     def _check_maps(self, teacher_maps: Sequence[Tensor]) -> None:
         """Raise unless the student's head ran once, and the teacher's maps cover its maps."""
@@ -220,8 +210,7 @@ class DenseHeadAdapter(DetectorAdapter):
     def _surest(self, teacher_maps: Sequence[Tensor], among: Tensor) -> Tensor:
         """(B, P) bool: per image those on which the teacher is surest of an object."""
         scores = []
-        for level, other in zip(teacher_maps, self.reader.maps, strict=True):
-            level = level[..., : other.shape[-2], : other.shape[-1]]
+        for level in cropped(teacher_maps, self.reader.maps):
             if self.activation == 'softmax':  # background is the last column
                 score = -level.float().log_softmax(2)[:, :, -1]
             else:
@@ -244,11 +233,11 @@ class DenseHeadAdapter(DetectorAdapter):
         )
         for score, label, sample in zip(scores, labels, data_samples, strict=True):
             objects = sample.gt_instances
-            boxes = getattr(objects.bboxes, 'tensor', objects.bboxes)[:, None]
+            boxes = boxes_of(objects)
             if len(boxes) == 0:
                 continue
-            inside = ((middles >= boxes[..., :2]) & (middles <= boxes[..., 2:])).all(2)
-            of_objects = score.t()[objects.labels].float().masked_fill(~inside, -torch.inf)
+            of_objects = score.t()[objects.labels].float()
+            of_objects = of_objects.masked_fill(~contain(boxes, middles), -torch.inf)
             top = of_objects.topk(min(PRIORS_PER_OBJECT, len(middles)), 1)
             best = torch.full_like(of_objects, -torch.inf).scatter_(1, top.indices, top.values)
             surest, which = best.max(0)

@@ -6,14 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .dense_head_reader import (
-    DenseRows,
-    all_logits,
-    class_maps,
-    gather,
-    reader_of,
-    rows_where,
-)
+from .dense_head_reader import DenseRows, all_logits, class_maps, gather, reader_of, rows_where
 from .dense_heads import (
     GIVEN_AN_OBJECT,
     WITHOUT_LABELS,
@@ -21,14 +14,13 @@ from .dense_heads import (
     ask,
     check_places,
     check_readable,
-    class_levels,
     is_head,
     places_of,
     priors_of,
     strides_of,
 )
 from .loss_calls import LossCalls, as_logits
-from .objects import ObjectRows, Objects, centres
+from .objects import ObjectRows, Objects, centres, contain
 from .reader import Reader
 
 _STRIDES_OF_A_POINT = 8  # the side of a square around it, as wide as ATSS's and GFL's anchors
@@ -39,12 +31,13 @@ class DenseObjectReader(Reader):
 
     Args:
         head: the student's ``bbox_head``.
+        student: the detector.
 
     Raises:
         ValueError: a head that cannot be read, or that assigns no labels.
     """
 
-    def __init__(self, head: nn.Module) -> None:
+    def __init__(self, head: nn.Module, student: nn.Module) -> None:
         check_readable(head, 'student')
         check_places(head, 'student')
         if is_head(head, *WITHOUT_LABELS):
@@ -56,7 +49,7 @@ class DenseObjectReader(Reader):
         self.head = head
         self.num_classes = head.num_classes
         self.activation = activation_of_head(head)
-        self.reader = reader_of(head)
+        self.reader = reader_of(head, student)
         self.boxes = LossCalls(_loss_of_boxes(head))
         super().__init__(self.reader, self.boxes)
 
@@ -95,13 +88,12 @@ class DenseObjectReader(Reader):
         of_all = len(targets) == labels.numel()
         if not of_all and len(targets) != len(rows.index):
             return None
-        sizes = [(len(level), level[0, :, 0].numel()) for level in self.reader.maps]
         places = torch.arange(labels.numel(), device=labels.device)
         labels = labels[rows.image, rows.index]
         points = centres(places_of(self.head, self.reader.maps)[rows.index]).repeat(1, 2)
         scale = (strides * getattr(self.head, 'point_base_scale', 1))[:, None]  # RepPoints' own
         for arrange in self.reader.orders:
-            place = arrange(places, sizes)[rows.image, rows.index]
+            place = arrange(places, self.reader.sizes)[rows.image, rows.index]
             row_of = place if of_all else place.argsort().argsort()  # positives lie as all rows do
             for origin, unit in ((0.0, 1.0), (0.0, scale), (points, scale)):
                 asked, seen = (
@@ -169,7 +161,7 @@ class DensePriors:
         output = ask(self.head, features)
         maps = [
             as_logits(level, getattr(self.head, 'loss_cls', None))
-            for level in class_maps(self.head, class_levels(self.head, output))
+            for level in class_maps(self.head, output)
         ]
         if not self.joint:
             return maps
@@ -196,7 +188,7 @@ class DensePriors:
         logits = [maps[0].new_zeros(0, maps[0].shape[2])]
         for image in range(len(maps[0])):
             here = objects.images == image
-            boxes = objects.boxes[here][:, None]
+            boxes = objects.boxes[here]
             if len(boxes) == 0:
                 continue
             score = all_logits([each[image : image + 1] for each in maps], maps, None)
@@ -204,8 +196,8 @@ class DensePriors:
             if self.activation == 'softmax':
                 chance = chance.log_softmax(1)
             chance = chance[:, objects.labels[here]].t()  # (g, P)
-            inside = ((places >= boxes[..., :2]) & (places <= boxes[..., 2:])).all(2)
-            away = torch.cdist(centres(boxes[:, 0]), places)
+            inside = contain(boxes, places)
+            away = torch.cdist(centres(boxes), places)
             inside |= away == away.amin(1, keepdim=True)
             logits.append(score[chance.masked_fill(~inside, -torch.inf).argmax(1)])
         return torch.cat(logits), torch.ones_like(objects.labels, dtype=torch.bool)

@@ -11,7 +11,7 @@ from torch.utils.hooks import RemovableHandle
 from .adapter import Adapter
 from .dense_heads import class_levels, is_head
 from .loss_calls import LossCalls, as_logits, hard_labels
-from .reader import Reader
+from .reader import Outputs, Reader
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ class DenseHeadReader(Reader):
         def see(output: Any) -> None:
             self.num_forwards += 1
             self.sources = list(class_levels(self.head, output))
-            self.maps = class_maps(self.head, self.sources)
+            self.maps = class_maps(self.head, output)
 
         return [Adapter.watch_output(self.head, see), *super().attach()]
 
@@ -68,6 +68,11 @@ class DenseHeadReader(Reader):
         self.num_forwards = 0
         self.sources: list[Tensor] = []
         self.maps: list[Tensor] = []
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """For each level the number of images, and that of priors of an image."""
+        return [(len(level), level[0, :, 0].numel()) for level in self.maps]
 
     def read(self, data_samples: Sequence) -> tuple[Tensor, Tensor]:
         """What the student's own loss asks of each prior.
@@ -81,8 +86,7 @@ class DenseHeadReader(Reader):
         Raises:
             ValueError: the losses were not called, or with rows that are not those of the maps.
         """
-        sizes = [(len(level), level[0, :, 0].numel()) for level in self.maps]
-        num_rows = sum(images * priors for images, priors in sizes)
+        num_rows = sum(images * priors for images, priors in self.sizes)
         if self.objectness:
             scores, labels, weight, chosen = self._rows_of_objects(num_rows)
         elif self.losses:
@@ -102,7 +106,7 @@ class DenseHeadReader(Reader):
         if len(self.orders) > 1:
             self._find_order(scores, labels, chosen)
         arrange = self.orders[0]
-        return arrange(labels, sizes), arrange(weight, sizes)
+        return arrange(labels, self.sizes), arrange(weight, self.sizes)
 
     def _rows(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Of each call: scores (n, C), labels (n,) and weights (n,)."""
@@ -147,8 +151,8 @@ class DenseHeadReader(Reader):
             told = torch.arange(scores.numel(), device=scores.device) % 251  # exact in any dtype
             told = told.to(scores.dtype).view(scores.shape)
             sent = torch.autograd.grad(scores, self.sources, told, retain_graph=True)
-            maps = class_maps(self.head, sent)
-        rows = [level.detach().permute(0, 3, 4, 1, 2).flatten(1, 3) for level in maps]
+            maps = _by_prior(self.head, sent)
+        rows = [_as_rows(level.detach()) for level in maps]
         in_order = {
             _by_level: torch.cat([level.flatten(0, 1) for level in rows]),
             _by_image: torch.cat(rows, 1).flatten(0, 1),
@@ -158,8 +162,7 @@ class DenseHeadReader(Reader):
             for order in self.orders
             if torch.equal(in_order[order][chosen].to(told.dtype), told.detach())
         ]
-        sizes = [level.shape[:2] for level in rows]
-        read = [order(labels, sizes) for order in found]
+        read = [order(labels, self.sizes) for order in found]
         if not found or not torch.equal(read[0], read[-1]):
             raise ValueError(
                 f'the rows that the classification loss of {type(self.head).__name__} was given '
@@ -168,6 +171,43 @@ class DenseHeadReader(Reader):
             )
         if len(scores):
             self.orders = found
+
+
+class FSAFHeadReader(DenseHeadReader):
+    """FSAF's loss is given the positives of all levels, and drops those of an object on all but
+    the level on which they lose least.
+
+    What is dropped is told by the graph: where the loss's value of the row and its label has no
+    gradient. Without a graph (a validation) nothing is. Of such a row the loss asks for
+    background in all classes but its own, as it does in the outer parts of objects: rows
+    of background that are not asked about every class weigh 0.
+
+    Args:
+        head: the student's ``bbox_head``.
+        student: the detector, whose losses are looked at.
+    """
+
+    def __init__(self, head: nn.Module, student: nn.Module) -> None:
+        super().__init__(head)
+        self.values, self.losses_of_student = Outputs(head.loss_cls), Outputs(student)
+        self.parts = (*self.parts, self.values, self.losses_of_student)
+
+    def _rows(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """As of every head; a row that is dropped is one of background, of weight 0."""
+        if not self.values[0].requires_grad:
+            yield from super()._rows()
+            return
+        (losses,) = self.losses_of_student
+        counts = torch.autograd.grad(sum(losses['loss_cls']), self.values, retain_graph=True)
+        rows = zip(super()._rows(), counts, self.losses, strict=True)
+        for (scores, labels, weight), entries, call in rows:
+            counted = entries != 0  # (n, C)
+            own = counted.gather(1, labels.clamp(max=self.num_classes - 1)[:, None])[:, 0]
+            labels = labels.masked_fill(~own, self.num_classes)
+            asked = (counted & (call.weight.view_as(entries) > 0)).all(1) | (
+                labels != self.num_classes
+            )
+            yield scores, labels, weight * asked
 
 
 class SSDHeadReader(DenseHeadReader):
@@ -223,7 +263,7 @@ class CenterNetUpdateReader(DenseHeadReader):
                 'times in one forward; expected once'
             )
         ((scores, heat, index, of_objects),) = self.given
-        rows = [level.detach().permute(0, 3, 4, 1, 2).flatten(0, 3) for level in self.maps]
+        rows = [_as_rows(level.detach()).flatten(0, 1) for level in self.maps]
         limit = self.head.sigmoid_clamp
         told = torch.cat(rows).sigmoid().clamp(limit, 1 - limit)
         if told.shape != scores.shape or not torch.allclose(told, scores.detach(), rtol=1e-4):
@@ -232,8 +272,7 @@ class CenterNetUpdateReader(DenseHeadReader):
                 'are not those of its maps, level by level'
             )
         labels = told_labels(len(scores), self.num_classes, heat, index, of_objects)
-        sizes = [(len(level), level[0, :, 0].numel()) for level in self.maps]
-        labels = _by_level(labels, sizes)
+        labels = _by_level(labels, self.sizes)
         return labels, torch.ones_like(labels, dtype=torch.float32)
 
 
@@ -262,8 +301,10 @@ def told_labels(
     return labels.scatter_reduce(0, index[kept], of_objects[kept], 'amin')
 
 
-def reader_of(head: nn.Module) -> DenseHeadReader:
+def reader_of(head: nn.Module, student: nn.Module) -> DenseHeadReader:
     """The reader of a student's dense head."""
+    if is_head(head, 'FSAFHead'):
+        return FSAFHeadReader(head, student)
     if is_head(head, 'SSDHead'):
         return SSDHeadReader(head)
     if is_head(head, 'CenterNetUpdateHead'):
@@ -271,16 +312,20 @@ def reader_of(head: nn.Module) -> DenseHeadReader:
     return DenseHeadReader(head)
 
 
-def class_maps(head: nn.Module, levels: Sequence[Tensor]) -> list[Tensor]:
+def class_maps(head: nn.Module, output: Sequence) -> list[Tensor]:
     """The class scores of a dense head.
 
     Args:
         head: the head.
-        levels: from :func:`~.dense_heads.class_levels`.
+        output: what its forward returned.
 
     Returns:
         For each level (B, A, C, H, W), A priors at each place; views of the head's output.
     """
+    return _by_prior(head, class_levels(head, output))
+
+
+def _by_prior(head: nn.Module, levels: Sequence[Tensor]) -> list[Tensor]:
     columns = getattr(head, 'cls_out_channels', head.num_classes)
     width = getattr(head, 'num_attrib', columns)  # YOLOv3: box and objectness come before
     return [level.unflatten(1, (-1, width))[:, :, width - columns :] for level in levels]
@@ -315,11 +360,19 @@ def all_logits(maps: Sequence[Tensor], like: Sequence[Tensor], loss_cls: Any) ->
     """The logits (B · P, C) of all priors, image by image; ``like``: the student's maps, which
     may be smaller.
     """
-    found = []
-    for level, other in zip(maps, like, strict=True):
-        level = level[..., : other.shape[-2], : other.shape[-1]]
-        found.append(level.permute(0, 3, 4, 1, 2).flatten(1, 3))
-    return as_logits(torch.cat(found, 1).flatten(0, 1), loss_cls)
+    rows = [_as_rows(level) for level in cropped(maps, like)]
+    return as_logits(torch.cat(rows, 1).flatten(0, 1), loss_cls)
+
+
+def cropped(maps: Sequence[Tensor], like: Sequence[Tensor]) -> list[Tensor]:
+    """The upper left of each map, as large as that of ``like``."""
+    pairs = zip(maps, like, strict=True)
+    return [level[..., : other.shape[-2], : other.shape[-1]] for level, other in pairs]
+
+
+def _as_rows(level: Tensor) -> Tensor:
+    """(B, P, C) of a map (B, A, C, H, W)."""
+    return level.permute(0, 3, 4, 1, 2).flatten(1, 3)
 
 
 def _divide(index: Tensor, by: int) -> tuple[Tensor, Tensor]:

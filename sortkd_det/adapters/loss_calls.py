@@ -28,6 +28,23 @@ class LossCall:
     target: Any
     weight: Tensor | None
 
+    def weights(self, share: float = 1.0) -> Tensor:
+        """(N,) float32, the weight of each row times ``share``."""
+        if self.weight is None:
+            return self.scores.new_full((len(self.scores),), share, dtype=torch.float32)
+        return self.weight.detach().float() * share  # MaskFormer's are whole numbers
+
+    def matched(self, num_classes: int, share: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+        """The rows of objects: which of the N they are, their labels and their weights.
+
+        Args:
+            num_classes: C, the label of background.
+            share: multiplies the weights.
+        """
+        labels = hard_labels(self.target, num_classes)
+        rows = (labels != num_classes).nonzero().squeeze(1)
+        return rows, labels[rows], self.weights(share)[rows]
+
 
 class LossCalls(list[LossCall]):
     """The calls of a head's loss modules in one forward of a model, in their order.

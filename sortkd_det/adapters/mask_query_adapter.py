@@ -6,16 +6,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from sortkd_det.distill import LogitBatch, Teacher
 from sortkd_det.functional import check_choice
 from sortkd_det.registry import ADAPTERS
 
-from .adapter import Adapter
 from .detector_adapter import DetectorAdapter
-from .loss_calls import LossCalls, activation_of, hard_labels
-from .reader import Reader
+from .loss_calls import LossCalls, activation_of
+from .reader import Outputs, Reader
 
 
 @ADAPTERS.register_module()
@@ -91,7 +89,7 @@ class MaskQueryAdapter(DetectorAdapter):
         for layer in layers:
             answer = layer if paired else -1
             columns = self.teacher.class_map.columns(scores[answer], self.activation, 2)
-            parts += self._layer(layer, len(layers), targets, columns, masks[answer])
+            parts.append(self._layer(layer, len(layers), targets, columns, masks[answer]))
         student, teacher, labels, weight = (torch.cat(each) for each in zip(*parts, strict=True))
         return LogitBatch(
             student=student,
@@ -106,34 +104,29 @@ class MaskQueryAdapter(DetectorAdapter):
 
     def _layer(
         self, layer: int, share: int, targets: Sequence, scores: Tensor, masks: Tensor
-    ) -> list[tuple[Tensor, ...]]:
-        """Of each image: logits of student and teacher, labels and weights of its matched rows."""
+    ) -> tuple[Tensor, ...]:
+        """Logits of student and teacher, labels and weights of the matched rows of a layer."""
         call = self.reader.losses[layer]
+        rows, labels, weight = call.matched(self.head.num_classes, share)
         num_queries = len(call.scores) // len(targets)
-        every = hard_labels(call.target, self.head.num_classes).unflatten(0, (-1, num_queries))
-        points = self.reader.points(layer, every != self.head.num_classes)
-        parts = []
+        image_of, query_of = rows // num_queries, rows % num_queries
+        points = self.reader.points(layer, image_of, query_of)
+        taught = [scores[0, :0]]
         for image, target in enumerate(targets):
-            rows = slice(image * num_queries, (image + 1) * num_queries)
-            matched = (every[image] != self.head.num_classes).nonzero().squeeze(1)
-            labels = every[image, matched]
-            weight = torch.full_like(labels, share, dtype=torch.float32)
-            if call.weight is not None:
-                weight = weight * call.weight[rows][matched]
-            taught = scores[image, :0]
-            if len(matched):
-                if points is None:
-                    own = self.reader.masks[layer][image, matched].detach()
-                    cost = -overlaps(own, target.masks)
-                else:
-                    cost = disagreements(*(each[image, matched] for each in points), target.masks)
-                found = one_each(cost, labels, target)
-                padded = _padded(target.masks, self._padded_to)
-                sights = overlaps(masks[image], padded)
-                sights = sights * scores[image].float().softmax(1)[:, target.labels]
-                taught = scores[image, sights.argmax(0)[found]]
-            parts.append((call.scores[rows][matched], taught, labels, weight))
-        return parts
+            here = image_of == image
+            queries = query_of[here]
+            if not len(queries):
+                continue
+            if points is None:
+                own = self.reader.masks[layer][image, queries].detach()
+                cost = -overlaps(own, target.masks)
+            else:
+                cost = disagreements(*(each[image, queries] for each in points), target.masks)
+            found = one_each(cost, labels[here], target)
+            sights = overlaps(masks[image], _padded(target.masks, self._padded_to))
+            sights = sights * scores[image].float().softmax(1)[:, target.labels]
+            taught.append(scores[image, sights.argmax(0)[found]])
+        return call.scores[rows], torch.cat(taught), labels, weight
 
 
 class _MaskQueryReader(Reader):
@@ -145,23 +138,13 @@ class _MaskQueryReader(Reader):
         self.head = head
         self.losses = LossCalls(head.loss_cls)
         self.matched = LossCalls(head.loss_dice)
-        super().__init__(self.losses, self.matched)
-        self.reset()
+        self.outputs = Outputs(head)
+        super().__init__(self.losses, self.matched, self.outputs)
 
-    def attach(self) -> list[RemovableHandle]:
-        """Register the hooks on the head and its loss."""
-
-        def see(output: Any) -> None:
-            self.scores, self.masks = output
-
-        return [Adapter.watch_output(self.head, see), *super().attach()]
-
-    def reset(self) -> None:
-        """Forget the last batch."""
-        super().reset()
-        # Of each layer, in a list (Mask2Former) or stacked (MaskFormer):
-        self.scores: Sequence[Tensor] | Tensor = []  # (B, Q, C + 1)
-        self.masks: Sequence[Tensor] | Tensor = []  # (B, Q, h, w), logits
+    @property
+    def masks(self) -> Sequence[Tensor] | Tensor:
+        """(B, Q, h, w) logits of each layer, in a list (Mask2Former) or stacked (MaskFormer)."""
+        return self.outputs[-1][1]
 
     def check(self) -> int:
         """The number of layers; raise unless each called the loss once, on its own queries.
@@ -169,7 +152,8 @@ class _MaskQueryReader(Reader):
         Raises:
             ValueError: it did not.
         """
-        own = [each.flatten(0, 1) for each in self.scores]
+        scores = self.outputs[-1][0] if self.outputs else []  # (B, Q, C + 1) of each layer
+        own = [each.flatten(0, 1) for each in scores]
         given = [call.scores for call in self.losses]
         same = len(own) == len(given) and all(map(torch.equal, own, given))
         if not own or not same:
@@ -180,7 +164,7 @@ class _MaskQueryReader(Reader):
             )
         return len(own)
 
-    def points(self, layer: int, matched: Tensor) -> list[Tensor] | None:
+    def points(self, layer: int, image: Tensor, query: Tensor) -> list[Tensor] | None:
         """Where a layer's loss of masks looks, and where it asks for the object.
 
         It looks between the places of a query's mask, Mask2Former's at random points of which
@@ -188,7 +172,8 @@ class _MaskQueryReader(Reader):
 
         Args:
             layer: which.
-            matched: (B, Q) bool, the queries with an object.
+            image: (N,) int64, the image of each query that has an object.
+            query: (N,) int64, which of its queries.
 
         Returns:
             Two (B, Q, h, w): the weight of the points on each place of a query's mask, and
@@ -197,7 +182,7 @@ class _MaskQueryReader(Reader):
         Raises:
             ValueError: ``loss_dice`` was not called once for each layer, on the matched queries.
         """
-        number = int(matched.sum())
+        number = len(query)
         call = self.matched[layer] if layer < len(self.matched) else None
         found = 0 if call is None else len(call.scores)
         same = found == number
@@ -217,7 +202,8 @@ class _MaskQueryReader(Reader):
                 for each in (torch.ones_like(call.scores), call.target)
             ]
             maps = [each[layer] if stacked else each for each in maps]
-            same = torch.equal(maps[0].flatten(2).any(2), matched)
+            seen = maps[0].flatten(2).any(2).nonzero()
+            same = torch.equal(seen, torch.stack([image, query], 1))
         if not same:
             raise ValueError(
                 f'{type(self.head).__name__} gave {found} rows to its loss_dice in layer {layer} '

@@ -13,19 +13,10 @@ from sortkd_det.registry import ADAPTERS
 from .dense_head_objects import DenseObjectReader, DensePriors
 from .dense_heads import GIVEN_AN_OBJECT, dense_head_of, is_head
 from .detector_adapter import DetectorAdapter
-from .loss_calls import activation_of, hard_labels
+from .loss_calls import activation_of
 from .objects import ObjectRows, Objects
 from .query_head import QueryHeadReader, best_queries, see_by_queries
-from .reader import Reader
-from .roi_head_adapter import (
-    RoIHeadAdapter,
-    StageCalls,
-    box_heads,
-    checked_roi_head,
-    is_sparse,
-    stage_calls,
-    stage_weights,
-)
+from .roi_head_adapter import RoIHeadAdapter, RoIReader, box_heads, checked_roi_head, is_sparse
 from .sparse_roi_head import SparseRoIReader, see_by_stages
 
 _SEEN_BY_QUERIES = {'query': see_by_queries, 'sparse': see_by_stages}
@@ -55,7 +46,8 @@ class ObjectAdapter(DetectorAdapter):
         student: a detector with an RoI head, a dense head or queries.
         teacher: likewise.
         at: where an RoI teacher looks: at the ``'objects'``, or at the student's own ``'rows'``:
-            RoIs, predicted boxes where its loss of boxes shows them, else priors.
+            RoIs, predicted boxes where its loss of boxes shows them, else priors; within the
+            image.
         layers: the ``'last'`` or ``'all'`` layers of the decoder of a student with queries,
             whose losses are then summed, as its own are; the teacher's layer by layer where
             both have as many, else its last.
@@ -149,9 +141,10 @@ class ObjectAdapter(DetectorAdapter):
         features = self.features_of(len(inputs))
         with torch.no_grad(), self.teacher.precision(inputs.device):
             if self.at == 'rows':
+                images = [objects.images[part.objects] for part in parts]
                 sights = [
-                    self._at_boxes(features, part.boxes, objects.images[part.objects])
-                    for part in parts
+                    self._at_boxes(features, _clipped(part.boxes, image, data_samples), image)
+                    for part, image in zip(parts, images, strict=True)
                 ]
             else:
                 sights = self._of_objects(features, objects, len(parts))
@@ -204,21 +197,14 @@ class ObjectAdapter(DetectorAdapter):
         return self.teacher.class_map.columns(logits, self.seen_as), seen
 
 
-class RoIObjectReader(Reader):
+class RoIObjectReader(RoIReader):
     """The positives among a student's sampled RoIs, stage by stage, and their objects.
 
     Args:
         student: the two-stage detector.
     """
 
-    def __init__(self, student: nn.Module) -> None:
-        self.head = student.roi_head
-        heads = list(box_heads(student).values())
-        self.num_classes = heads[0].num_classes
-        self.activation = activation_of(heads[0].loss_cls)
-        self.stages = stage_calls(student)
-        super().__init__(*self.stages)
-        self.shares = stage_weights(self.head) if len(heads) > 1 else [1.0]
+    activation = 'softmax'
 
     def rows(self, objects: Objects, data_samples: Sequence) -> list[ObjectRows]:
         """The RoIs of each stage that are to find an object; theirs is what they overlap most.
@@ -228,36 +214,17 @@ class RoIObjectReader(Reader):
             data_samples: its samples.
 
         Raises:
-            ValueError: a stage did not call its ``loss_cls`` once, on a row per RoI.
+            ValueError: as :meth:`RoIReader.calls`.
         """
-        return [
-            self._stage(stage, share, objects, len(data_samples))
-            for stage, share in zip(self.stages, self.shares, strict=True)
-        ]
-
-    def _stage(
-        self, stage: StageCalls, share: float, objects: Objects, num_images: int
-    ) -> ObjectRows:
-        if not stage:  # it was given no RoIs
-            empty = objects.boxes.new_zeros(0, self.num_classes + 1).requires_grad_()
-            labels = objects.labels[:0]
-            return ObjectRows(empty, labels, empty[:, 0].detach(), labels, objects.boxes[:0], [])
-        rois = stage.rois_of_calls[-1]
-        if len(stage) != 1 or rois is None or len(rois) != len(stage[0].scores):
-            raise ValueError(
-                f'{type(self.head).__name__} called its loss_cls {len(stage)} times; ObjectAdapter '
-                'expects one call for each stage, on a row for each RoI'
-            )
-        (call,) = stage
-        labels = hard_labels(call.target, self.num_classes)
-        rows = (labels != self.num_classes).nonzero().squeeze(1)
-        labels, rois = labels[rows], rois[rows].detach()
-        images = rois[:, 0].long() % num_images  # TridentNet has each image once a branch
-        weight = torch.full_like(rois[:, 0], share)
-        if call.weight is not None:
-            weight = weight * call.weight[rows]
-        found = objects.by_overlap(rois[:, 1:], labels, images)
-        return ObjectRows(call.scores[rows], labels, weight, found, rois[:, 1:], [call.scores])
+        found = []
+        calls = self.calls(len(data_samples))
+        for (rois, call), share in zip(calls, self.shares, strict=True):
+            rows, labels, weight = call.matched(self.num_classes, share)
+            rois = rois[rows].detach()
+            of = objects.by_overlap(rois[:, 1:], labels, rois[:, 0].long())
+            part = ObjectRows(call.scores[rows], labels, weight, of, rois[:, 1:], [call.scores])
+            found.append(part)
+        return found
 
 
 def _family(model: nn.Module) -> str | None:
@@ -273,6 +240,14 @@ def _family(model: nn.Module) -> str | None:
     from mmdet.models.dense_heads import DETRHead  # a detector is met, so that it is loaded
 
     return 'query' if isinstance(model.bbox_head, DETRHead) else None
+
+
+def _clipped(boxes: Tensor, images: Tensor, data_samples: Sequence) -> Tensor:
+    """(N, 4) boxes within their images, as an RoI head's own are: what a student predicts early
+    may be a million pixels wide, on which RoIAlign works for ever.
+    """
+    sizes = boxes.new_tensor([sample.img_shape[1::-1] * 2 for sample in data_samples])
+    return torch.minimum(boxes.clamp(min=0), sizes[images])
 
 
 def _places(parts: Sequence[ObjectRows], objects: Objects) -> Tensor:
@@ -295,7 +270,9 @@ def _reader_of(student: nn.Module, family: str, layers: str) -> Any:
     if family == 'sparse':
         return SparseRoIReader(student.roi_head)
     head = _head_of(student)
-    return DenseObjectReader(head) if family == 'dense' else QueryHeadReader(head, layers)
+    if family == 'dense':
+        return DenseObjectReader(head, student)
+    return QueryHeadReader(head, layers)
 
 
 _UNREADABLE = {

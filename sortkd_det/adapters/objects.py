@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,8 +49,11 @@ class Objects:
         found = [sample.gt_instances for sample in data_samples]
         labels = torch.cat([each.labels for each in found])
         sizes = labels.new_tensor([len(each.labels) for each in found])
-        boxes = [getattr(each.bboxes, 'tensor', each.bboxes) for each in found]
-        return cls(torch.cat(boxes).float(), labels, _numbers(sizes).repeat_interleave(sizes))
+        return cls(
+            torch.cat([boxes_of(each) for each in found]).float(),
+            labels,
+            _numbers(sizes).repeat_interleave(sizes),
+        )
 
     def by_target(self, targets: Tensor, labels: Tensor, images: Tensor) -> Tensor | None:
         """The object of each row, by the box that the head's own loss asks of the row.
@@ -103,6 +107,17 @@ class Objects:
     def _fits(self, labels: Tensor, images: Tensor) -> Tensor:
         """(N, G) bool: of one image and one class."""
         return (labels[:, None] == self.labels) & (images[:, None] == self.images)
+
+
+def boxes_of(instances: Any) -> Tensor:
+    """(N, 4) of ``gt_instances``, whose boxes are a tensor or MMDetection's ``HorizontalBoxes``."""
+    return getattr(instances.bboxes, 'tensor', instances.bboxes)
+
+
+def contain(boxes: Tensor, points: Tensor) -> Tensor:
+    """(N, P) bool: which of (P, 2) points lie in which of (N, 4) boxes, edges included."""
+    boxes = boxes[:, None]
+    return ((points >= boxes[..., :2]) & (points <= boxes[..., 2:])).all(2)
 
 
 def centres(boxes: Tensor) -> Tensor:

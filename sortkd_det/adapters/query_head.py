@@ -1,16 +1,13 @@
 """Query heads: DETR, Conditional, DAB and Deformable DETR, DINO and DDQ, object by object."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
-from .adapter import Adapter
-from .loss_calls import LossCalls, activation_of, hard_labels
+from .loss_calls import LossCalls, activation_of
 from .objects import ObjectRows, Objects
-from .reader import Reader
+from .reader import Outputs, Reader
 
 
 class QueryHeadReader(Reader):
@@ -31,21 +28,13 @@ class QueryHeadReader(Reader):
         self.activation = activation_of(head.loss_cls)
         self.losses = LossCalls(head.loss_cls)
         self.boxes = LossCalls(head.loss_iou)
-        super().__init__(self.losses, self.boxes)
-        self.reset()
+        self.outputs = Outputs(head)
+        super().__init__(self.losses, self.boxes, self.outputs)
 
-    def attach(self) -> list[RemovableHandle]:
-        """Register the hooks on the head and its losses."""
-
-        def see(output: Any) -> None:
-            self.scores = output[0]
-
-        return [Adapter.watch_output(self.head, see), *super().attach()]
-
-    def reset(self) -> None:
-        """Forget the last batch."""
-        super().reset()
-        self.scores: Tensor | None = None  # (layers, B, queries, C)
+    @property
+    def scores(self) -> Tensor | Sequence[Tensor]:
+        """(layers, B, queries, C), or nothing."""
+        return self.outputs[-1][0] if self.outputs else []
 
     def rows(self, objects: Objects, data_samples: Sequence) -> list[ObjectRows]:
         """The matched queries of each layer that is read.
@@ -57,7 +46,7 @@ class QueryHeadReader(Reader):
         Raises:
             ValueError: the losses were called otherwise than this reader knows.
         """
-        num_layers = 0 if self.scores is None else len(self.scores)
+        num_layers = len(self.scores)
         if num_layers == 0 or min(len(self.losses), len(self.boxes)) < num_layers:
             raise ValueError(
                 f'{type(self.head).__name__} called loss_cls {len(self.losses)} and loss_iou '
@@ -69,22 +58,17 @@ class QueryHeadReader(Reader):
 
     def _layer(self, layer: int, objects: Objects) -> ObjectRows:
         call, boxes = self.losses[layer], self.boxes[layer]
-        labels = hard_labels(call.target, self.num_classes)
-        matched = (labels != self.num_classes).nonzero().squeeze(1)
-        labels, image = labels[matched], self._images(layer)[matched]
-        found = objects.by_target(boxes.target[matched], labels, image)
+        share = len(self.scores) if self.layers == 'all' else 1  # a sum of means over layers
+        rows, labels, weight = call.matched(self.num_classes, share)
+        found = objects.by_target(boxes.target[rows], labels, self._images(layer)[rows])
         if found is None:
             raise ValueError(
                 f'the boxes that {type(self.head).__name__} gave to its loss_iou in layer {layer} '
                 'of the decoder are not those of gt_instances; expected target boxes in pixels, '
                 'row by row beside the logits'
             )
-        share = len(self.scores) if self.layers == 'all' else 1  # a sum of means over layers
-        weight = torch.full_like(labels, share, dtype=torch.float32)
-        if call.weight is not None:
-            weight = weight * call.weight.detach()[matched]
-        predicted = boxes.scores.detach()[matched]
-        return ObjectRows(call.scores[matched], labels, weight, found, predicted, [call.scores])
+        predicted = boxes.scores.detach()[rows]
+        return ObjectRows(call.scores[rows], labels, weight, found, predicted, [call.scores])
 
     def _images(self, layer: int) -> Tensor:
         """(rows,) int64: the image of each row of a layer's loss.

@@ -2,7 +2,10 @@
 
 from typing import Any
 
+from torch import nn
 from torch.utils.hooks import RemovableHandle
+
+from .adapter import Adapter
 
 
 class Reader:
@@ -23,3 +26,23 @@ class Reader:
         """Forget the last batch; called before each forward, with gradients on or off as it is."""
         for part in self.parts:
             part.reset()
+
+
+class Outputs(list[Any]):
+    """What a module returns in one forward of a model, call by call.
+
+    Args:
+        module: a head, a neck, or a loss.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def attach(self) -> list[RemovableHandle]:
+        """Register the hook on the module."""
+        return [Adapter.watch_output(self.module, self.append)]
+
+    def reset(self) -> None:
+        """Forget what was returned; called before each forward."""
+        self.clear()

@@ -1,7 +1,6 @@
 """Two-stage detectors: Faster R-CNN, Mask R-CNN, Cascade R-CNN, HTC and their kin."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,6 +13,8 @@ from sortkd_det.registry import ADAPTERS
 from .adapter import Adapter
 from .detector_adapter import DetectorAdapter
 from .loss_calls import LossCall, LossCalls
+from .objects import boxes_of
+from .reader import Reader
 
 
 @ADAPTERS.register_module()
@@ -46,22 +47,20 @@ class RoIHeadAdapter(DetectorAdapter):
     activation = 'softmax'
 
     def __init__(self, student: nn.Module, teacher: Teacher, stage: str | int | None = None):
-        self.head = checked_roi_head(student, 'student')
+        checked_roi_head(student, 'student')
         checked_roi_head(teacher.model, 'teacher')
         heads, teacher_heads = (
             list(box_heads(model).values()) for model in (student, teacher.model)
         )
-        self.num_classes = heads[0].num_classes
         for each in teacher_heads:
-            teacher.class_map.check_numbers(self.num_classes, each.num_classes)
+            teacher.class_map.check_numbers(heads[0].num_classes, each.num_classes)
         if stage is None and len(heads) == len(teacher_heads):
             self.teacher_stages = list(range(len(heads)))
         else:
             stage = 'first' if stage is None else _checked_stage(stage, len(teacher_heads))
             self.teacher_stages = [stage] * len(heads)
-        self.stages = stage_calls(student)
-        self._images_checked = False
-        super().__init__(student, teacher, *self.stages)
+        self.reader = RoIReader(student)
+        super().__init__(student, teacher, self.reader)
 
     @classmethod
     def accepts(cls, student: nn.Module, teacher: nn.Module) -> bool:
@@ -127,20 +126,18 @@ class RoIHeadAdapter(DetectorAdapter):
             ValueError: a stage did not call its ``loss_cls`` once, on a row per RoI, or its
                 RoIs are of other images than these.
         """
-        calls = self._training_calls(inputs)
-        rois = [self._on_images(each.rois, len(inputs)) for each in calls]
-        logits = [each.logits for each in calls]
-        weights = [each.weight for each in calls]
-        if len(calls) > 1:
-            shares = stage_weights(self.head)
-            weights = [weight * share for weight, share in zip(weights, shares, strict=True)]
+        rois, calls = zip(*self.reader.calls(len(inputs)), strict=True)
+        logits = [call.scores for call in calls]
+        weights = [
+            call.weights(share) for call, share in zip(calls, self.reader.shares, strict=True)
+        ]
         return LogitBatch(
             student=_joined(logits),
             teacher=_joined(self._teacher_logits(rois, len(inputs))),
-            labels=_joined([each.labels for each in calls]),
+            labels=_joined([call.target for call in calls]),
             weight=_joined(weights),
             activation=self.activation,
-            background=self.num_classes,
+            background=self.reader.num_classes,
             sources=logits if len(calls) > 1 else (),
             find_ground_truth=lambda: _are_ground_truth(_joined(rois), data_samples),
             find_places=lambda: _joined(rois),
@@ -149,7 +146,7 @@ class RoIHeadAdapter(DetectorAdapter):
     def _teacher_logits(self, rois: Sequence[Tensor], num_images: int) -> list[Tensor]:
         """(N, C + 1) for the RoIs of each stage."""
         if not any(map(len, rois)):
-            return [each.new_zeros(0, self.num_classes + 1) for each in rois]
+            return [each.new_zeros(0, self.reader.num_classes + 1) for each in rois]
         features = self.features_of(num_images)
         model = self.teacher.model
         with torch.no_grad(), self.teacher.precision(rois[0].device):
@@ -159,52 +156,6 @@ class RoIHeadAdapter(DetectorAdapter):
                 for each, stage in zip(rois, self.teacher_stages, strict=True)
             ]
             return [self.teacher.class_map.columns(each, self.activation) for each in logits]
-
-    def _training_calls(self, inputs: Tensor) -> list['_TrainingCall']:
-        """For each stage the one call of ``loss_cls`` that trains the student."""
-        found = []
-        ended = False  # a cascade stops at the first stage without RoIs
-        for stage in self.stages:
-            ended = ended or (not stage and stage.rois is not None and len(stage.rois) == 0)
-            if ended and not stage:
-                found.append(_no_rois(inputs, self.num_classes + 1))
-            else:
-                found.append(self._training_call(stage))
-        return found
-
-    def _training_call(self, stage: 'StageCalls') -> '_TrainingCall':
-        head, loss_cls = type(self.head).__name__, type(stage.modules[0]).__name__
-        if len(stage) != 1:
-            raise ValueError(
-                f'{head} called its {loss_cls} {len(stage)} times, reduced and with '
-                'gradients, in one forward; RoIHeadAdapter expects one such call, on the logits '
-                'of the sampled RoIs, and cannot tell what to distil'
-            )
-        (call,), (rois,) = stage, stage.rois_of_calls
-        num_rois = 0 if rois is None else len(rois)
-        if num_rois != len(call.scores):
-            raise ValueError(
-                f'{head} classified {len(call.scores)} rows from {num_rois} RoIs; '
-                'RoIHeadAdapter expects one row per RoI'
-            )
-        weight = call.scores.new_ones(num_rois) if call.weight is None else call.weight
-        return _TrainingCall(rois, call.scores, call.target, weight)
-
-    def _on_images(self, rois: Tensor, num_images: int) -> Tensor:
-        """The RoIs on the images themselves; TridentNet has each image once a branch."""
-        num_branches = getattr(self.head, 'num_branch', 1)
-        if not self._images_checked and len(rois):  # once: the host waits for the device
-            last = int(rois[:, 0].max())
-            if last >= num_images * num_branches:
-                raise ValueError(
-                    f'{type(self.head).__name__} has a RoI on image {last} of a batch of '
-                    f'{num_images}, counted from 0; RoIHeadAdapter expects RoIs on these images, '
-                    'or num_branch of the head times as many, branch by branch'
-                )
-            self._images_checked = True
-        if num_branches == 1:
-            return rois
-        return torch.cat([rois[:, :1] % num_images, rois[:, 1:]], dim=1)
 
 
 class StageCalls(LossCalls):
@@ -243,35 +194,79 @@ class StageCalls(LossCalls):
         self.rois_of_calls: list[Tensor | None] = []
 
 
-def stage_calls(model: nn.Module) -> list[StageCalls]:
-    """One for each stage of a two-stage detector."""
-    extractors = model.roi_head.bbox_roi_extractor
-    extractors = extractors if isinstance(extractors, nn.ModuleList) else [extractors]
-    return [StageCalls(*each) for each in zip(extractors, box_heads(model).values(), strict=True)]
+class RoIReader(Reader):
+    """The stages of a two-stage student, as its sampled RoIs pass their losses.
 
-
-@dataclass(frozen=True, eq=False)
-class _TrainingCall:
-    """The call of a stage's ``loss_cls`` that trains it.
-
-    Attributes:
-        rois: (N, 5), image index and x1, y1, x2, y2.
-        logits: (N, C + 1), with the student's graph.
-        labels: (N,) in [0, C]; C is background.
-        weight: (N,) of the head's own loss.
+    Args:
+        student: the detector.
     """
 
-    rois: Tensor
-    logits: Tensor
-    labels: Tensor
-    weight: Tensor
+    def __init__(self, student: nn.Module) -> None:
+        self.head = student.roi_head
+        heads = list(box_heads(student).values())
+        self.num_classes = heads[0].num_classes
+        extractors = self.head.bbox_roi_extractor
+        extractors = extractors if isinstance(extractors, nn.ModuleList) else [extractors]
+        self.stages = [StageCalls(*each) for each in zip(extractors, heads, strict=True)]
+        self.shares = stage_weights(self.head) if len(heads) > 1 else [1.0]
+        self._images_checked = False
+        super().__init__(*self.stages)
 
+    def calls(self, num_images: int) -> list[tuple[Tensor, LossCall]]:
+        """For each stage its RoIs (N, 5), on the images of the batch, and the call that trains it.
 
-def _no_rois(inputs: Tensor, num_columns: int) -> _TrainingCall:
-    """What a stage that was given no RoIs would have been trained on."""
-    logits = inputs.new_zeros(0, num_columns).requires_grad_()
-    labels = torch.zeros(0, dtype=torch.int64, device=inputs.device)
-    return _TrainingCall(inputs.new_zeros(0, 5), logits, labels, inputs.new_zeros(0))
+        Args:
+            num_images: B.
+
+        Raises:
+            ValueError: a stage did not call its ``loss_cls`` once, on a row per RoI, or its
+                RoIs are of other images than these.
+        """
+        found = []
+        nothing = None  # a cascade stops at the first stage without RoIs
+        for stage in self.stages:
+            if nothing is None and not stage and stage.rois is not None and not len(stage.rois):
+                nothing = stage.rois
+            if nothing is not None and not stage:
+                scores = nothing.new_zeros(0, self.num_classes + 1).requires_grad_()
+                found.append((nothing, LossCall(scores, nothing[:, 0].long(), None)))
+            else:
+                rois, call = self._training_call(stage)
+                found.append((self._on_images(rois, num_images), call))
+        return found
+
+    def _training_call(self, stage: StageCalls) -> tuple[Tensor, LossCall]:
+        head, loss_cls = type(self.head).__name__, type(stage.modules[0]).__name__
+        if len(stage) != 1:
+            raise ValueError(
+                f'{head} called its {loss_cls} {len(stage)} times, reduced and with gradients, in '
+                'one forward; expected one such call for each stage, on the logits of the '
+                'sampled RoIs: it cannot be told what to distil'
+            )
+        (call,), (rois,) = stage, stage.rois_of_calls
+        num_rois = 0 if rois is None else len(rois)
+        if num_rois != len(call.scores):
+            raise ValueError(
+                f'{head} classified {len(call.scores)} rows from {num_rois} RoIs; expected one row '
+                'for each RoI'
+            )
+        return rois, call
+
+    def _on_images(self, rois: Tensor, num_images: int) -> Tensor:
+        """The RoIs on the images themselves; TridentNet has each image once a branch."""
+        num_branches = getattr(self.head, 'num_branch', 1)
+        if not self._images_checked and len(rois):  # once: the host waits for the device
+            last = int(rois[:, 0].max())
+            if last >= num_images * num_branches:
+                raise ValueError(
+                    f'{type(self.head).__name__} has a RoI on image {last} of a batch of '
+                    f'{num_images}, counted from 0; expected RoIs on these images, or num_branch '
+                    'of the head times as many, branch by branch'
+                )
+            self._images_checked = True
+        if num_branches == 1:
+            return rois
+        return torch.cat([rois[:, :1] % num_images, rois[:, 1:]], dim=1)
 
 
 def stage_weights(head: nn.Module) -> list[float]:
@@ -380,8 +375,7 @@ def _are_ground_truth(rois: Tensor, data_samples: Sequence) -> Tensor:
     """
     found = torch.zeros(len(rois), dtype=torch.bool, device=rois.device)
     for index, sample in enumerate(data_samples):
-        boxes = sample.gt_instances.bboxes
-        boxes = getattr(boxes, 'tensor', boxes).to(rois)
+        boxes = boxes_of(sample.gt_instances).to(rois)
         equal = (rois[:, None, 1:] == boxes[None]).all(2).any(1)
         found |= equal & (rois[:, 0] == index)
     return found

@@ -56,8 +56,8 @@ class SparseRoIReader(Reader):
                 'queries for each image'
             )
         (call,) = classes
-        rows = (call.target != self.num_classes).nonzero().squeeze(1)
-        labels, images = call.target[rows], rows // (len(call.scores) // num_images)
+        rows, labels, weight = call.matched(self.num_classes, share)
+        images = rows // (len(call.scores) // num_images)
         nothing = objects.boxes[:0]  # without matches loss_iou is not called
         targets, predicted = (boxes[0].target, boxes[0].scores) if boxes else (nothing, nothing)
         found = objects.by_target(targets, labels, images) if len(targets) == len(rows) else None
@@ -67,9 +67,6 @@ class SparseRoIReader(Reader):
                 f'those of the objects of its {len(rows)} matched rows; expected a target box in '
                 'pixels for each, as in gt_instances'
             )
-        weight = torch.full_like(call.scores[rows, 0], share, requires_grad=False)
-        if call.weight is not None:
-            weight = weight * call.weight[rows]
         return ObjectRows(
             call.scores[rows], labels, weight, found, predicted.detach(), [call.scores]
         )

@@ -1,10 +1,12 @@
 """A term about features: what the necks of two detectors make of the same images."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from sortkd_det.functional import check_finite, check_whole
@@ -68,6 +70,7 @@ class FeatureTerm(nn.Module):
         self.schedule = Schedule(weight, begin, end, warmup, decay)
         self.adaptation = nn.ModuleList()
         self.name = name or type(self.loss).__name__
+        self._told_of_sizes = False
 
     def check(self, activation: str) -> None:
         """Features fit heads of every activation."""
@@ -150,8 +153,22 @@ class FeatureTerm(nn.Module):
                 'from their necks; give it student_channels and teacher_channels'
             )
         if student.shape[2:] != teacher.shape[2:]:
+            self._tell_of_sizes(level, student, teacher)
             teacher = F.interpolate(teacher, student.shape[2:], mode='bilinear')
         return self.loss(student, teacher)
+
+    def _tell_of_sizes(self, level: int, student: Tensor, teacher: Tensor) -> None:
+        """Warn once: it may be meant, or a neck from P2 on with one from P3 on."""
+        if not self._told_of_sizes:
+            self._told_of_sizes = True
+            print_log(
+                f'the term {self.name} resizes the maps of the teacher: its level {level} is '
+                f'{tuple(teacher.shape[2:])} (height, width) and that of the student '
+                f'{tuple(student.shape[2:])} for the same images. Levels are pairs by their order; '
+                'look whether both necks begin at the same stride',
+                logger='current',
+                level=logging.WARNING,
+            )
 
     def _adapted(self, level: int, student: Tensor) -> Tensor:
         convolution = self.adaptation[level]

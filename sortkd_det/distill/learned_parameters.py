@@ -12,10 +12,11 @@ class LearnedParameters:
     """Parameters of a method (CTKD's temperature, say, or a 1 × 1 convolution of features) in
     the student's optimizer.
 
-    They are one more group of the student's own optimizer, with the rule and
-    the rate of its first group, so that unscaling under AMP and clipping see
-    them. In checkpoints their weights and optimizer state lie under a key of
-    ours, and the student's entries are those of a run without them.
+    They are one more group of the student's own optimizer, so that unscaling under AMP and
+    clipping see them, and have what its first group has: the first with the optimizer's own rate
+    and decay, where parts of the student have others (``paramwise_cfg``). In checkpoints their
+    weights and optimizer state lie under a key of ours, and the student's entries are those of a
+    run without them.
 
     Args:
         method: whose parameters they are.
@@ -38,8 +39,9 @@ class LearnedParameters:
                 'fixed temperature and equal channels'
             )
         self.optimizer = optim_wrapper.optimizer
-        first = self.optimizer.param_groups[0]
-        group = {key: value for key, value in first.items() if key != 'params'}
+        self._like = _group_without_multiples(self.optimizer)
+        like = self.optimizer.param_groups[self._like]
+        group = {key: value for key, value in like.items() if key != 'params'}
         self.optimizer.add_param_group({**group, 'params': self.parameters})
         if get_world_size() > 1:
             for parameter in self.parameters:
@@ -52,13 +54,13 @@ class LearnedParameters:
         return self.optimizer.param_groups[-1]
 
     def copy_schedule(self) -> None:
-        """Take over the first group's current rate and momentum; the schedulers know only
-        the groups that were there when they were built.
+        """Take over the current rate and momentum of the group that they are like; the schedulers
+        know only the groups that were there when they were built.
         """
         if self.parameters:
             for key in ('lr', 'momentum', 'betas', 'weight_decay'):
                 if key in self.group:
-                    self.group[key] = self.optimizer.param_groups[0][key]
+                    self.group[key] = self.optimizer.param_groups[self._like][key]
 
     def split_off(self, checkpoint: dict) -> dict[str, Any]:
         """Take the learned entries out of ``checkpoint['optimizer']`` and return them."""
@@ -100,6 +102,19 @@ class LearnedParameters:
     def keep_in_graph(self, loss: torch.Tensor) -> torch.Tensor:
         """Tie the parameters to ``loss`` with factor 0, so that every process reduces them."""
         return loss + sum(p.sum() for p in self.parameters) * 0 if self.parameters else loss
+
+
+def _group_without_multiples(optimizer: torch.optim.Optimizer) -> int:
+    """The first group with the rate and the decay that the optimizer was given for all; a rate
+    scaled to the size of the batch is no group's, then it is the first of all.
+    """
+    keys = ('lr', 'weight_decay')
+    own = [optimizer.defaults.get(key) for key in keys]
+    for index, group in enumerate(optimizer.param_groups):
+        rate = group.get('initial_lr', group['lr'])  # schedulers may have begun to change it
+        if [rate, group.get('weight_decay')] == own:
+            return index
+    return 0
 
 
 def _average(gradient: torch.Tensor) -> torch.Tensor:

@@ -1,16 +1,19 @@
 """Commands of a matrix: run here, or handed to a cluster by words that wait for their end."""
 
 import contextlib
+import errno
 import fcntl
 import subprocess
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 # What is run elsewhere: the command, and a note of how it ended.
 _NOTED = 'file=$1; shift; "$@"; status=$?; echo $status > "$file"; exit $status'
+_HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)  # the last where locks are a server's
 _PATIENCE = 90.0  # seconds until a file that another machine wrote is seen on a shared disk
 
 
@@ -52,28 +55,38 @@ class Commands:
                 process.terminate()
 
 
-@contextlib.contextmanager
-def held(path: Path) -> Iterator[int]:
-    """Hold a file alone, and with it a folder; a command that is given it holds it on.
+class HeldByAnotherError(BlockingIOError):
+    """Another process holds the folder."""
 
-    It is free when all of them have ended, however that came about.
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[int]:
+    """Hold a folder alone, by a file in it; a command that is given the file holds it on.
+
+    It is free when all of them have ended, however that came about. On a disk without locks
+    nothing can be told of others: the folder is used with a warning.
 
     Args:
-        path: of the file, which is made.
+        folder: made if it is not there.
 
     Yields:
-        Its descriptor, for ``pass_fds``.
+        A file descriptor, for ``pass_fds``.
 
     Raises:
-        BlockingIOError: another process holds it.
+        HeldByAnotherError: another process holds it.
     """
-    with path.open('w') as file:
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / '.lock', 'w') as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise
-        except OSError:  # a disk without locks: nothing can be told of others
-            pass
+        except OSError as error:
+            if error.errno in _HELD:
+                raise HeldByAnotherError(f'another process is at work in {folder}') from error
+            warnings.warn(
+                f'the disk of {folder} has no locks ({error.strerror}), so that it cannot be told '
+                'whether another process is at work there; run one at a time',
+                stacklevel=3,
+            )
         yield file.fileno()
 
 

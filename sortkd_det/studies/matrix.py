@@ -33,7 +33,7 @@ from sortkd_det.files import write_json
 from sortkd_det.functional import check_whole
 from sortkd_det.training.signals import listening
 
-from .commands import Commands, held, run_command
+from .commands import Commands, HeldByAnotherError, held, run_command
 from .contents import contents_of
 from .cost import seconds_of_run
 from .finished import (
@@ -49,7 +49,6 @@ from .finished import (
 )
 
 _RESULT = 'result.json'
-_LOCK = '.lock'
 STUDENT = 'student'  # alone
 
 
@@ -425,12 +424,11 @@ class Matrix:
 
     def _attempt(self, task: Task) -> str | None:
         folder = self.work_dir / task.name
-        folder.mkdir(parents=True, exist_ok=True)
         try:
-            with held(folder / _LOCK) as lock:
+            with held(folder) as lock:
                 # Another process may have done it meanwhile.
                 return None if self.result(task) else self._attempt_alone(task, folder, lock)
-        except BlockingIOError:
+        except HeldByAnotherError:
             return (
                 f'{task.name} is run by another process; give this command again when that has '
                 'ended'

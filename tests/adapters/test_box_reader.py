@@ -100,7 +100,7 @@ def test_a_teacher_that_pads_more_is_read_at_the_same_places():
         ]
     )
     positive = torch.cat([here.flatten(1) for here in chosen], 1)
-    reader.maps = maps
+    reader.outputs.append((None, maps))
     with pytest.raises(ValueError, match=f'its loss_dfl on 0 rows that are not the {len(rows)}'):
         reader.finder(positive, larger)()
     reader.losses.append(LossCall(rows, torch.zeros(len(rows)), torch.ones(len(rows))))

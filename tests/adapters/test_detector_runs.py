@@ -14,7 +14,7 @@ from sortkd_det.studies.teacher_loop import make_analysis
 
 NUM_CLASSES = 12
 NUM_ITERS = 4
-OTHERS = ['RetinaNet', 'FCOS', 'TOOD', 'AutoAssign', 'YOLOX', 'RTMDet', 'SSD']
+OTHERS = ['RetinaNet', 'FSAF', 'FCOS', 'TOOD', 'AutoAssign', 'YOLOX', 'RTMDet', 'SSD']
 OTHERS += ['PISA', 'SABL Cascade', 'Sparse R-CNN', 'DETR', 'DINO', 'MaskFormer', 'Mask2Former']
 each_quick_or_slow = pytest.mark.parametrize(
     'name',

@@ -135,6 +135,27 @@ def test_an_roi_teacher_is_asked_at_the_objects_or_at_the_students_rows(teacher)
     )
 
 
+def test_rows_that_leave_their_image_are_asked_about_within_it():
+    """A YOLOX that predicts boxes of a million pixels, as one may that has just begun."""
+    student, teacher = student_of('YOLOX'), teacher_of('Faster R-CNN')
+    for layer in student.bbox_head.multi_level_conv_reg:
+        layer.bias.data[2:] = 12.0  # the logarithms of width and height, in strides
+    seen = []
+    extractor = teacher.model.roi_head.bbox_roi_extractor
+    handle = extractor.register_forward_pre_hook(lambda module, args: seen.append(args[1]))
+    adapter = ObjectAdapter(student, teacher, at='rows')
+    data = prepared(student, 'YOLOX', sizes=((64, 64), (48, 96)), objects=(2, 1))
+    batch, _ = forward(adapter, *data)
+    handle.remove()
+    assert batch.find_places()[:, 3:].amin() > 1e5
+    (rois,) = seen
+    sizes = torch.tensor([[64.0, 64.0], [96.0, 48.0]])[rois[:, 0].long()]
+    assert {*rois[:, 0].tolist()} == {0, 1}
+    assert torch.equal(rois[:, 3:], sizes)
+    assert not rois[:, 1:3].any()
+    assert batch.teacher.isfinite().all()
+
+
 def test_a_teacher_with_a_softmax_hands_over_its_probabilities():
     """By sigmoid of what a RetinaNet is taught, in the student's columns."""
     adapter = ObjectAdapter(student_of('RetinaNet'), teacher_of('Faster R-CNN'))
@@ -280,3 +301,14 @@ def test_a_teacher_that_pools_from_its_features_does_so_in_bfloat16_autocast(tea
     assert loss.isfinite()
     assert len(batch.labels) > 0
     torch.testing.assert_close(batch.teacher.float(), exact.teacher, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize('name', ROI)
+def test_a_student_with_rois_that_passes_its_loss_by_is_refused(name):
+    """It is no student without RoIs, which has nothing to learn."""
+    adapter = build_adapter({'type': 'ObjectAdapter'}, student_of(name), teacher_of('DETR'))
+    heads = adapter.student.roi_head.bbox_head
+    loss_cls = (heads[0] if name == 'Cascade R-CNN' else heads).loss_cls
+    loss_cls._call_impl = loss_cls.forward  # as a call without the module's
+    with pytest.raises(ValueError, match='RoIHead called its CrossEntropyLoss 0 times, reduced'):
+        forward(adapter, *prepared(adapter.student, name))

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from mmengine.logging import MMLogger
 from torch import nn
 
 from sortkd_det.distill import FeatureBatch, FeatureTerm, Method, Term
@@ -69,6 +70,18 @@ def test_the_teachers_maps_take_the_students_size():
         for own, other in zip(batch.student, batch.teacher, strict=True)
     )
     assert torch.allclose(loss, expected)
+
+
+def test_maps_of_other_strides_are_told_of_once(caplog):
+    """As of a neck from P2 on, whose levels are pairs with one from P3 on."""
+    term = FeatureTerm('FitNetLoss')
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    for sizes in ((8, 4, 2), (8, 2, 2), (4, 2, 2)):
+        term(make_batch(sizes=sizes), 1)
+    logger.removeHandler(caplog.handler)
+    (text,) = caplog.messages
+    assert 'its level 1 is (4, 5) (height, width) and that of the student (2, 3)' in text
 
 
 def test_the_schedule_is_that_of_all_terms():

@@ -1,12 +1,15 @@
 """Commands run here, and by words that stand for a cluster's."""
 
+import errno
+import fcntl
+import os
 import sys
 import threading
 import time
 
 import pytest
 
-from sortkd_det.studies.commands import Commands, held, run_command
+from sortkd_det.studies.commands import Commands, HeldByAnotherError, held, run_command
 
 SAY = [sys.executable, '-c', 'import sys; print(*sys.argv[1:]); sys.exit(int(sys.argv[1]))']
 
@@ -87,22 +90,49 @@ def test_commands_are_stopped_together_and_none_begins_afterwards(log, tmp_path)
 
 
 def test_a_folder_is_held_until_the_last_command_in_it_ends(log, tmp_path):
-    lock, end = tmp_path / '.lock', tmp_path / 'end'
+    end = tmp_path / 'end'
     wait = [
         sys.executable, '-c',
         'import os, sys, time; print("begun", flush=True)\n'
         'while not os.path.exists(sys.argv[1]): time.sleep(0.02)', str(end),
     ]  # fmt: skip
-    with held(lock) as file:
-        with pytest.raises(BlockingIOError), held(lock):
+    with held(tmp_path) as file:
+        with pytest.raises(HeldByAnotherError), held(tmp_path):
             pass
         options = dict(pass_fds=[file])
         thread = threading.Thread(target=run_command, args=(wait, log, tmp_path), kwargs=options)
         thread.start()
         wait_for(lambda: log.is_file() and 'begun' in log.read_text())
-    with pytest.raises(BlockingIOError), held(lock):  # as after a kill: the command goes on
+    with pytest.raises(HeldByAnotherError), held(tmp_path):  # as after a kill: the command goes on
         pass
     end.touch()
     thread.join(60)
-    with held(lock):
+    with held(tmp_path):
         pass
+
+
+@pytest.mark.parametrize(
+    'number', [pytest.param(errno.ENOLCK, id='none left'), pytest.param(errno.ENOTSUP, id='none')]
+)
+def test_a_folder_on_a_disk_without_locks_is_used_with_a_warning(number, tmp_path, monkeypatch):
+    def flock(file, operation):  # there is no such disk here
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, 'flock', flock)
+    with pytest.warns(UserWarning, match='has no locks.*run one at a time'), held(tmp_path / 'new'):
+        assert (tmp_path / 'new').is_dir()
+
+
+def test_a_lock_that_a_server_refuses_is_held_by_another(tmp_path, monkeypatch):
+    def flock(file, operation):
+        raise PermissionError(errno.EACCES, 'Permission denied')
+
+    monkeypatch.setattr(fcntl, 'flock', flock)
+    with pytest.raises(HeldByAnotherError, match='another process is at work in'), held(tmp_path):
+        pass
+
+
+def test_what_fails_while_a_folder_is_held_is_not_taken_for_another_process(tmp_path):
+    with pytest.raises(BlockingIOError) as caught, held(tmp_path):
+        raise BlockingIOError('a pipe is full')
+    assert not isinstance(caught.value, HeldByAnotherError)

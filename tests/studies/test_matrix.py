@@ -265,7 +265,7 @@ def test_a_run_that_another_process_makes_is_left_to_it(tmp_path):
     matrix = Sleeping(REPO / 'configs/clothing/student.py', tmp_path, REPO)
     folder = tmp_path / 'student/seed0'
     folder.mkdir(parents=True)
-    with held(folder / '.lock'), pytest.raises(RuntimeError, match='is run by another process'):
+    with held(folder), pytest.raises(RuntimeError, match='is run by another process'):
         matrix.run([Task(None, 'student', 0)])
 
 

@@ -18,7 +18,7 @@ from ..changed_rows import probabilities_of
 
 
 @dataclass(frozen=True, eq=False)
-class Example:
+class TaughtObject:
     """A row of a batch that lies on an object, as the teacher sees it.
 
     Attributes:
@@ -52,7 +52,7 @@ class Example:
 
 def find_examples(
     student: nn.Module, teacher: Teacher, dataset: Dataset, indices: Iterable[int]
-) -> list[Example]:
+) -> list[TaughtObject]:
     """Read the teacher where the student is trained on objects, as distillation does.
 
     Args:
@@ -71,7 +71,7 @@ def find_examples(
             handle.remove()
 
 
-def _examples_of(adapter: Adapter, data: dict) -> list[Example]:
+def _examples_of(adapter: Adapter, data: dict) -> list[TaughtObject]:
     picture = data['inputs'].permute(1, 2, 0).numpy()[..., ::-1].copy()
     model = adapter.student
     data = model.data_preprocessor(pseudo_collate([data]), True)
@@ -87,7 +87,7 @@ def _examples_of(adapter: Adapter, data: dict) -> list[Example]:
 
 def _rows_on(
     batch: LogitBatch, picture: NDArray[np.uint8], truths: Tensor, labels: Tensor
-) -> list[Example]:
+) -> list[TaughtObject]:
     """The rows on objects, each with the box of its class that it overlaps most."""
     rows = torch.nonzero(batch.is_positive & (batch.weight > 0)).flatten().cpu()
     boxes = batch.find_places()[:, 1:].detach().cpu()[rows]
@@ -96,13 +96,13 @@ def _rows_on(
     ious, matches = overlaps.masked_fill(of_rows[:, None] != labels, -1.0).max(dim=1)
     logits = batch.teacher.float().cpu()[rows]
     return [
-        Example(picture, box, truths[match], int(label), float(iou), row, batch.activation)
+        TaughtObject(picture, box, truths[match], int(label), float(iou), row, batch.activation)
         for box, match, iou, label, row in zip(boxes, matches, ious, of_rows, logits, strict=True)
         if iou > 0
     ]
 
 
-def choose_wrong(examples: Sequence[Example]) -> Example | None:
+def choose_wrong(examples: Sequence[TaughtObject]) -> TaughtObject | None:
     """The one that shows best what sorting does.
 
     The teacher ranks the label third, else fourth, else second, and of all such
@@ -119,7 +119,7 @@ def choose_wrong(examples: Sequence[Example]) -> Example | None:
     return max(examples, key=lambda example: example.rank, default=None)
 
 
-def _smallest_step(example: Example) -> float:
+def _smallest_step(example: TaughtObject) -> float:
     """How far apart the probabilities are that sorting moves, and the last from 0."""
     moved = example.probabilities.sort(descending=True).values[: example.rank]
     return float((moved - torch.cat([moved[1:], moved.new_zeros(1)])).min())

@@ -1,6 +1,5 @@
 """What the demo keeps between two calls: its results, its settings, and its hold on a folder."""
 
-import fcntl
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -9,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from sortkd_det.files import finite, write_json
+
+from ..commands import HeldByAnotherError, held
 
 _NAMED = 4  # how many changed settings an error names
 
@@ -130,7 +131,7 @@ def digest_of(path: Path) -> str:
 
 @contextmanager
 def hold(folder: Path) -> Iterator[int]:
-    """Hold a folder for one demo at a time.
+    """Hold a folder for one demo at a time, as :func:`held`.
 
     Yields:
         A file descriptor; a child that inherits it holds the folder as long as it lives.
@@ -138,13 +139,11 @@ def hold(folder: Path) -> Iterator[int]:
     Raises:
         DemoError: another process holds the folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / '.lock', 'w') as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise DemoError(
-                f'another demo, or a training that one left behind, is at work in {folder}; wait '
-                'for it or stop it, or name another folder by --work-dir'
-            ) from error
-        yield lock.fileno()
+    try:
+        with held(folder) as lock:
+            yield lock
+    except HeldByAnotherError as error:
+        raise DemoError(
+            f'another demo, or a training that one left behind, is at work in {folder}; wait '
+            'for it or stop it, or name another folder by --work-dir'
+        ) from error

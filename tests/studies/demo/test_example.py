@@ -10,12 +10,12 @@ from mmengine.registry import DefaultScope
 
 from sortkd_det.cli.config import set_data_root
 from sortkd_det.distill import Teacher
-from sortkd_det.studies.demo.example import Example, choose_wrong, find_examples
+from sortkd_det.studies.demo.example import TaughtObject, choose_wrong, find_examples
 
 
 def make_example(logits, activation='softmax'):
     box, picture = torch.tensor([0.0, 0, 10, 10]), np.zeros((10, 10, 3), np.uint8)
-    return Example(picture, box, box, 0, 0.9, torch.tensor(logits), activation)
+    return TaughtObject(picture, box, box, 0, 0.9, torch.tensor(logits), activation)
 
 
 def test_the_example_is_one_on_which_the_teacher_is_wrong():
