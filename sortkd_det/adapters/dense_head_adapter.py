@@ -31,7 +31,6 @@ from .dense_heads import (
     check_readable,
     dense_head_of,
     is_head,
-    is_led_by_predictions,
     places_of,
     priors_of,
     strides_of,
@@ -58,9 +57,8 @@ class DenseHeadAdapter(DetectorAdapter):
         negatives: which rows of background are taught beside the positives: ``'none'``; a
             number k: per image the k on which the teacher is surest of an object; or
             ``'all'``. The loss is divided by the number of positives, so that ``'all'`` begins
-            loud: give its term a ``warmup``. None: ``'all'`` where the student's own predictions
-            choose its positives (RTMDet, TOOD), for a teacher may see the object on another
-            level, and say background there; else ``'none'``.
+            loud: a ``warmup`` of its term may serve. None: ``'all'`` in heads with sigmoids that
+            learn from labels what is background, else ``'none'``.
 
     Raises:
         TypeError, ValueError: ``negatives`` is none of these; heads that cannot be read, or that
@@ -79,11 +77,11 @@ class DenseHeadAdapter(DetectorAdapter):
             check_whole('negatives', negatives)
         check_readable(self.head, 'student')
         check_readable(self.teacher_head, 'teacher')
-        if negatives is None:
-            led = is_led_by_predictions(self.head) and not is_head(self.head, *GIVEN_AN_OBJECT)
-            negatives = 'all' if led else 'none'
-        self.negatives = negatives
         self.activation = activation_of_head(self.head)
+        if negatives is None:
+            knows_background = not is_head(self.head, *GIVEN_AN_OBJECT, *WITHOUT_LABELS)
+            negatives = 'all' if self.activation == 'sigmoid' and knows_background else 'none'
+        self.negatives = negatives
         teacher.class_map.check_numbers(self.head.num_classes, self.teacher_head.num_classes)
         self._check_heads()
         self._check_padding(student, teacher.model)

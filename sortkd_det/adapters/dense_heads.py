@@ -12,8 +12,6 @@ from .loss_calls import activation_of
 WITHOUT_LABELS = ('FreeAnchorRetinaHead', 'AutoAssignHead')
 #: Their logits are of the class given that there is an object, which has a logit of its own.
 GIVEN_AN_OBJECT = ('YOLOXHead', 'YOLOV3Head', 'AutoAssignHead')
-#: They take the priors of an object on any level by what the student predicts there.
-_LED_BY_PREDICTIONS = ('DynamicSoftLabelAssigner', 'SimOTAAssigner', 'TaskAlignedAssigner')
 #: Their logits are of words of a text.
 OF_WORDS = ('ATSSVLFusionHead', 'GroundingDINOHead')
 _OTHERS = ('SOLOHead', 'GroundingDINOHead')  # no dense heads by their class
@@ -152,14 +150,6 @@ def places_of(head: nn.Module, maps: Sequence[Tensor]) -> Tensor:
     sizes = [level.shape[-2:] for level in maps]
     grids = priors_of(head).grid_priors(sizes, device=maps[0].device)
     return torch.cat([grid.flatten(0, -2) for grid in grids])
-
-
-def is_led_by_predictions(head: nn.Module) -> bool:
-    """Whether its positives are where it predicts best, which may be another level than that on
-    which a teacher learned to see the object.
-    """
-    names = {type(part).__name__ for part in vars(head).values()}
-    return not names.isdisjoint(_LED_BY_PREDICTIONS)
 
 
 def strides_of(generator: Any) -> list[int]:

@@ -91,5 +91,6 @@ def test_images_of_which_one_or_none_has_objects():
 
 def test_without_a_graph_the_positives_of_all_levels_are_read():
     with torch.no_grad():
-        batch, _, watched = read_and_watched({'type': 'DenseHeadAdapter'}, **IMAGES)
+        config = {'type': 'DenseHeadAdapter', 'negatives': 'none'}
+        batch, _, watched = read_and_watched(config, **IMAGES)
     assert len(batch.labels) == positives_given(watched)

@@ -86,7 +86,8 @@ def test_nothing_is_trained_and_nothing_but_logs_written(start, detector, random
     assert not loop.runner.optim_wrapper.state_dict()['state']
 
 
-def test_of_sigmoids_only_rows_of_objects_are_read(start, retinanet, toy_data):
+def test_rows_of_background_are_counted_where_the_adapter_reads_them(start, retinanet, toy_data):
+    find_distill_hook(retinanet).adapter = dict(type='DenseHeadAdapter', negatives='none')
     loop = looked_at(start, retinanet)
     assert list(loop.analysis.groups) == ['foreground']
     annotations = json.loads((toy_data / 'annotations/train.json').read_text())['annotations']
@@ -95,8 +96,7 @@ def test_of_sigmoids_only_rows_of_objects_are_read(start, retinanet, toy_data):
     assert loop.analysis.by_iou == []
 
 
-def test_background_is_counted_where_the_adapter_reads_it(start, retinanet):
-    find_distill_hook(retinanet).adapter = dict(type='DenseHeadAdapter', negatives='all')
+def test_of_sigmoids_all_rows_are_read(start, retinanet):
     loop = looked_at(start, retinanet, 4)
     assert list(loop.analysis.groups) == ['foreground', 'background', 'all rows']
     assert loop.analysis.groups['background'].changes['sort'].changed == 0
