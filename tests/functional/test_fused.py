@@ -9,6 +9,7 @@ from sortkd_det.functional import (
     Divergence,
     Sort,
     bernoulli_divergence,
+    fused,
     fused_loss,
     kl_divergence,
     reduce_rows,
@@ -76,3 +77,20 @@ def test_large_logits_of_a_bernoulli_stay_finite():
     torch.testing.assert_close(loss, torch.tensor(200.0))
     (gradient,) = torch.autograd.grad(loss, student)
     torch.testing.assert_close(gradient, torch.tensor([[1.0, -1.0]]))
+
+
+@pytest.mark.parametrize(
+    ('dtype', 'avg_factor', 'unit'),
+    [
+        pytest.param(torch.float16, None, 2.0**21, id='rows'),  # 2 · 2 ** 21 / 4096 is 2 ** 10
+        pytest.param(torch.float16, 4096.0, 2.0**21, id='a number'),
+        pytest.param(torch.float16, 3.0, 2.0**10, id='a small number'),
+        pytest.param(torch.float16, torch.tensor(4096.0), 2.0**9, id='what the host does not know'),
+        pytest.param(torch.bfloat16, None, 1.0, id='bfloat16'),
+        pytest.param(torch.float32, None, 1.0, id='float32'),
+    ],
+)
+def test_small_gradients_of_float16_are_kept_as_large_numbers(dtype, avg_factor, unit):
+    student = torch.zeros(4096, 3, dtype=dtype)
+    assert fused._unit_of(student, avg_factor, Divergence('kd')) == unit
+    assert fused._unit_of(student, avg_factor, Divergence('kd', loss_weight=0.0)) >= unit
