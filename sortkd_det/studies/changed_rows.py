@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sortkd_det.adapters.objects import boxes_of
 from sortkd_det.distill import LogitBatch
 from sortkd_det.distill.teacher_rows import TeacherRows
 from sortkd_det.processors import SortLogits, SwapLogits, operation_of
@@ -83,8 +84,7 @@ def _ious(batch: LogitBatch, objects: Sequence[Any]) -> Tensor:
         mine = places[:, 0] == index
         if not len(each.labels) or not mine.any():
             continue
-        boxes = getattr(each.bboxes, 'tensor', each.bboxes).to(places)
-        overlaps = bbox_overlaps(places[mine, 1:], boxes)
+        overlaps = bbox_overlaps(places[mine, 1:], boxes_of(each).to(places))
         is_other = batch.is_positive[mine, None] & (batch.labels[mine, None] != each.labels)
         ious[mine] = overlaps.masked_fill(is_other, 0.0).amax(1)
     return ious

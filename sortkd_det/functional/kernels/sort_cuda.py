@@ -413,6 +413,12 @@ def launch_of(num_rows: int, num_classes: int, itemsize: int) -> dict[str, int]:
     A warp holds a row of up to 1024 numbers, or several narrow ones where there
     are rows enough to keep the device busy; wider rows take more warps. The
     network, which few rows need, must not take the registers of all.
+
+    Args:
+        num_rows: N.
+        num_classes: C.
+        itemsize: bytes of a number; of two dtypes that share a tile the smaller, whose loads are
+            those that the compiler lays the tile out for.
     """
     width = power_of_two(num_classes)
     vector = 16 // itemsize

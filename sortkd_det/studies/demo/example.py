@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from sortkd_det.adapters import Adapter, build_adapter
+from sortkd_det.adapters.objects import boxes_of
 from sortkd_det.distill import LogitBatch, Teacher
 
 from ..changed_rows import probabilities_of
@@ -81,7 +82,7 @@ def _examples_of(adapter: Adapter, data: dict) -> list[TaughtObject]:
     batch = adapter.batch(data['inputs'], data['data_samples'])
     adapter.reset()
     instances = data['data_samples'][0].gt_instances
-    truths = getattr(instances.bboxes, 'tensor', instances.bboxes).cpu()
+    truths = boxes_of(instances).cpu()
     return _rows_on(batch, picture, truths, instances.labels.cpu()) if len(truths) else []
 
 

@@ -13,6 +13,8 @@ from mmdet.structures import DetDataSample
 from mmdet.visualization import DetLocalVisualizer
 from mmengine.structures import InstanceData
 
+from sortkd_det.adapters.objects import boxes_of
+
 _DPI = 100
 _GAP = 0.02  # between pictures, as a share of their width
 _FONT_SIZE = 14
@@ -92,7 +94,7 @@ def _enlarge(instances: InstanceData, scale: int, shape: tuple[int, int]) -> Ins
     """A copy with boxes as plain tensors, times ``scale``, within ``shape`` (height, width)."""
     if 'scores' in instances:
         instances = instances[instances.scores.argsort()]  # the surest name lies on top
-    boxes = getattr(instances.bboxes, 'tensor', instances.bboxes).cpu() * scale
+    boxes = boxes_of(instances).cpu() * scale
     height, width = shape
     edges = torch.tensor([width, height, width, height]) - 1
     fields = dict(bboxes=boxes.clamp(min=0).minimum(edges), labels=instances.labels.cpu())

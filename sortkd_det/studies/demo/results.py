@@ -1,6 +1,5 @@
 """What the demo keeps between two calls: its results, its settings, and its hold on a folder."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -121,12 +120,6 @@ class StepSettings:
             return None
         more = f' (and {len(changes) - _NAMED} more)' if len(changes) > _NAMED else ''
         return f'{folder} was begun with other settings: {"; ".join(changes[:_NAMED])}{more}'
-
-
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with open(path, 'rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from rich.console import Console
 
 from sortkd_det.checkpoints import noted_checkpoint
 from sortkd_det.cli.config import run_config
+from sortkd_det.files import digest_of
 from sortkd_det.functional import check_positive
 
 from ..finished import DETECTIONS, detections_prefix
@@ -31,7 +32,7 @@ from ..progress import StepProgress, format_duration
 from ..report import METRICS, results_table
 from ..scalars import read_scalars
 from .compare import FIGURES, Contestant, compare
-from .results import DemoError, Results, StepSettings, digest_of, hold
+from .results import DemoError, Results, StepSettings, hold
 from .toy_coco import MARKER_NAME, generate_toy_coco
 from .trainings import TEACHER, TRAININGS, Training
 
