@@ -51,9 +51,23 @@ methods = dict(
     dkd=_dkd,
     sortdkd=_dkd,
     sortlskd={**_own, 'method.0.loss.temperature': 2.0, 'method.0.loss.loss_weight': 9.0},
-    ranking={**_two_views, 'method.0.views': 'all', 'method.0.loss.loss_weight': 5.0},
-    # SLD (arXiv 2504.20108): the student's own swap from epoch 13 of 20 on, as 151 of 240.
-    sld={**_own, **_kd, **_two_views, 'method.1.loss.loss_weight': 0.9, 'method.1.begin': 13},
+    # Ranking alignment (ICIC 2025): lambda 5, half the learning rate, as on CIFAR-100.
+    ranking={
+        **_two_views,
+        'method.0.views': 'all',
+        'method.0.loss.loss_weight': 5.0,
+        'optim_wrapper.optimizer.lr': 0.025,
+    },
+    # SLD (arXiv 2504.20108): half the learning rate; its own swap from epoch 13 of 20 on, as 151
+    # of 240.
+    sld={
+        **_own,
+        **_kd,
+        **_two_views,
+        'method.1.loss.loss_weight': 0.9,
+        'method.1.begin': 13,
+        'optim_wrapper.optimizer.lr': 0.025,
+    },
 )
 pairs = {
     'resnet20-resnet8': dict(

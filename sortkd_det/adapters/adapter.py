@@ -18,6 +18,9 @@ _LACKS = {
     'boxes': "the method has a term with of='boxes', and {adapter} reads no distributions of boxes "
     'from the teacher, {teacher}, and the student, {student}; expected heads of GFL in both, '
     'with the same reg_max, or a method without that term',
+    'offsets': 'the method has a BoxTerm, and {adapter} reads no offsets of boxes from the '
+    'teacher, {teacher}, and the student, {student}; expected two-stage detectors whose box heads '
+    'have a DeltaXYWHBBoxCoder (Faster R-CNN, Cascade R-CNN), or a method without that term',
     'features': 'the method has a term of features, and {adapter} reads none of the teacher, '
     '{teacher}, and the student, {student}; expected two detectors, or a method without that term',
 }
@@ -35,7 +38,8 @@ class Adapter(ABC):
 
     Attributes:
         gives: what it hands over of these models: ``'classes'``; ``'boxes'``, where its batches
-            have ``find_boxes``; ``'features'``, where it has :meth:`DetectorAdapter.features`.
+            have ``find_boxes``, and ``'offsets'``, where they have ``find_box_loss``;
+            ``'features'``, where it has :meth:`DetectorAdapter.features`.
         activation: what both heads make of their logits, ``'softmax'`` or ``'sigmoid'``;
             known when the adapter is built.
 

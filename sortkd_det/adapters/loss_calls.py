@@ -22,11 +22,13 @@ class LossCall:
             more dimensions before the last.
         target: labels, ``(labels, quality)`` or one-hot times quality; see :func:`hard_labels`.
         weight: of each row, of each entry, or None.
+        avg_factor: what the sum of the rows' losses is divided by, or None: their number.
     """
 
     scores: Tensor
     target: Any
     weight: Tensor | None
+    avg_factor: Any = None
 
     def weights(self, share: float = 1.0) -> Tensor:
         """(N,) float32, the weight of each row times ``share``."""
@@ -98,7 +100,9 @@ def read_loss_call(
     """The arguments of a loss of MMDetection, by position or name; None where it was asked for
     its values of single rows, by which heads and samplers choose.
     """
-    return None if reduction_override == 'none' else LossCall(scores, target, weight)
+    if reduction_override == 'none':
+        return None
+    return LossCall(scores, target, weight, avg_factor)
 
 
 def hard_labels(target: Any, num_classes: int) -> Tensor:

@@ -1,6 +1,6 @@
 """Two-stage detectors: Faster R-CNN, Mask R-CNN, Cascade R-CNN, HTC and their kin."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from .detector_adapter import DetectorAdapter
 from .loss_calls import LossCall, LossCalls
 from .objects import boxes_of
 from .reader import Reader
+from .roi_box_reader import RoIBoxReader, teacher_boxes
 
 
 @ADAPTERS.register_module()
@@ -60,7 +61,13 @@ class RoIHeadAdapter(DetectorAdapter):
             stage = 'first' if stage is None else _checked_stage(stage, len(teacher_heads))
             self.teacher_stages = [stage] * len(heads)
         self.reader = RoIReader(student)
-        super().__init__(student, teacher, self.reader)
+        self.box_reader = None
+        if RoIBoxReader.reads(heads, teacher_heads):
+            weights = student.roi_head.stage_loss_weights if len(heads) > 1 else [1.0]
+            self.box_reader = RoIBoxReader(heads, weights[: len(heads)])
+            self.gives = self.gives | {'offsets'}
+        boxes = [] if self.box_reader is None else [self.box_reader]
+        super().__init__(student, teacher, self.reader, *boxes)
 
     @classmethod
     def accepts(cls, student: nn.Module, teacher: nn.Module) -> bool:
@@ -128,26 +135,66 @@ class RoIHeadAdapter(DetectorAdapter):
         """
         rois, calls = zip(*self.reader.calls(len(inputs)), strict=True)
         logits = [call.scores for call in calls]
+        labels = [call.target for call in calls]
         weights = [
             call.weights(share) for call, share in zip(calls, self.reader.shares, strict=True)
         ]
+        features = self.features_of(len(inputs)) if any(map(len, rois)) else None
         return LogitBatch(
             student=_joined(logits),
-            teacher=_joined(self._teacher_logits(rois, len(inputs))),
-            labels=_joined([call.target for call in calls]),
+            teacher=_joined(self._teacher_logits(rois, features)),
+            labels=_joined(labels),
             weight=_joined(weights),
             activation=self.activation,
             background=self.reader.num_classes,
             sources=logits if len(calls) > 1 else (),
             find_ground_truth=lambda: _are_ground_truth(_joined(rois), data_samples),
             find_places=lambda: _joined(rois),
+            find_box_loss=self._box_loss_finder(rois, labels, features),
         )
 
-    def _teacher_logits(self, rois: Sequence[Tensor], num_images: int) -> list[Tensor]:
-        """(N, C + 1) for the RoIs of each stage."""
-        if not any(map(len, rois)):
+    def _box_loss_finder(
+        self,
+        rois: Sequence[Tensor],
+        labels: Sequence[Tensor],
+        features: Sequence[Tensor] | None,
+    ) -> Callable[[bool], Tensor] | None:
+        if self.box_reader is None:
+            return None
+        model, class_map = self.teacher.model, self.teacher.class_map
+
+        def ask(stage: int, rois: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+            own = class_map.labels(labels)
+            stages = self._box_stages[stage]
+            with torch.no_grad(), self.teacher.precision(rois.device):
+                context = context_of(model, features)
+                boxes = teacher_boxes(
+                    model.roi_head, features, rois, own.clamp(min=0), stages, context
+                )
+            return boxes, own >= 0
+
+        return self.box_reader.finder(rois, labels, ask)
+
+    @property
+    def _box_stages(self) -> list[Sequence[int]]:
+        """The stages of the teacher that make the boxes for each stage of the student.
+
+        A cascade refines: its last stage has the best box, which is what a student of one stage
+        is to learn. One of as many stages teaches each its own.
+        """
+        number = len(box_heads(self.teacher.model))
+        if len(self.teacher_stages) == number:
+            return [[stage] for stage in range(number)]
+        return [range(number)] * len(self.teacher_stages)
+
+    def _teacher_logits(
+        self, rois: Sequence[Tensor], features: Sequence[Tensor] | None
+    ) -> list[Tensor]:
+        """(N, C + 1) for the RoIs of each stage; ``features`` as the teacher's heads take them,
+        None where there are no RoIs.
+        """
+        if features is None:
             return [each.new_zeros(0, self.reader.num_classes + 1) for each in rois]
-        features = self.features_of(num_images)
         model = self.teacher.model
         with torch.no_grad(), self.teacher.precision(rois[0].device):
             context = context_of(model, features)

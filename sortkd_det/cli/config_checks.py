@@ -23,6 +23,9 @@ _WHOLE = {
     **dict.fromkeys(_BATCH_SIZES, 1),
     **{f'{split}_dataloader.num_workers': 0 for split in _SPLITS},
 }
+#: NumPy's generators, which a run seeds, take no larger one.
+LARGEST_SEED = 2**32 - 1
+_LARGEST = {'randomness.seed': LARGEST_SEED}
 # Groups of settings, and lists of them.
 _GROUPS = (
     'env_cfg',
@@ -59,7 +62,7 @@ def check_settings(cfg: Config) -> None:
         values = value if name in _BATCH_SIZES and isinstance(value, list | tuple) else [value]
         for number in values:
             if number is not None:
-                check_whole(name, number, minimum)
+                check_whole(name, number, minimum, _LARGEST.get(name))
     rate = _setting(cfg, _RATE)
     if rate is not None:
         check_positive(_RATE, rate, allow_zero=True)

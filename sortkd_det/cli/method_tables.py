@@ -25,7 +25,8 @@ class MethodRow:
         losses: registered names of its terms' losses.
         processors: those of the target's processors, in their order.
         heads: what heads it fits: ``'softmax'``, ``'sigmoid'``, by what they make of their
-            logits; ``'GFL'``, of whose boxes a term is; ``'any'``, where none is read.
+            logits; ``'GFL'`` and ``'two-stage'``, of whose boxes a term is; ``'any'``,
+            where none is read.
     """
 
     name: str
@@ -56,11 +57,13 @@ def documents(root: Path) -> dict[Path, str]:
 
 def _row(name: str) -> MethodRow:
     method = Method(read_method(name).terms)
-    losses = dict.fromkeys(type(term.loss).__name__ for term in method.terms)
+    losses = dict.fromkeys(
+        type(term if term.loss is None else term.loss).__name__ for term in method.terms
+    )
     processors = dict.fromkeys(
         type(processor).__name__
         for term in method.terms
-        for processor in getattr(term, 'processors', ())  # features have none
+        for processor in getattr(term, 'processors', ())  # those of logits have them
     )
     return MethodRow(
         name,
@@ -84,6 +87,8 @@ def _about(source: str) -> str:
 def _heads(method: Method) -> tuple[str, ...]:
     if 'boxes' in method.needs:
         return ('GFL',)
+    if 'offsets' in method.needs:
+        return ('two-stage',)
     if not method.reads_logits:
         return ('any',)
     return tuple(each for each in ACTIVATIONS if _fits(method, each))

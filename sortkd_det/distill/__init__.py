@@ -1,5 +1,6 @@
 """What a method is, the logits and features it is about, the teacher as a guest of the run."""
 
+from .box_term import BoxTerm
 from .class_map import ClassMap
 from .config import read_config
 from .feature_batch import FeatureBatch
@@ -11,6 +12,7 @@ from .teacher_cache import TeacherCache
 from .term import Term
 
 __all__ = [
+    'BoxTerm',
     'ClassMap',
     'FeatureBatch',
     'FeatureTerm',

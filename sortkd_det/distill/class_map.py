@@ -203,6 +203,16 @@ class ClassMap:
         poured = logits.index_select(dim, rest).logsumexp(dim, keepdim=True)
         return torch.cat([taken, poured], dim)
 
+    def labels(self, labels: Tensor) -> Tensor:
+        """The teacher's numbers of classes of the student; −1 where it lacks them.
+
+        Args:
+            labels: int64 in [0, C).
+        """
+        if self.index is None:
+            return labels
+        return self._places_on(labels.device)[0][labels]
+
     def _places_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """The student's classes among the teacher's columns, and the columns that are left, of a
         softmax; copied once to each device.

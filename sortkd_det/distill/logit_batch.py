@@ -51,6 +51,9 @@ class LogitBatch:
             they say it in logits (GFL): a batch of a row for each of the 4 edges, a column for
             each distance, and as label the nearest one to the truth. It is asked only if
             a term is about boxes. None: the heads say it otherwise.
+        find_box_loss: yields the student's own box loss with the teacher's boxes for truth, a
+            scalar with the student's graph; its argument as ``bounded`` of :class:`BoxTerm`.
+            None: there is none to be had.
 
     Raises:
         TypeError, ValueError: an attribute that does not fit the others; the message says
@@ -71,6 +74,7 @@ class LogitBatch:
     find_places: Callable[[], Tensor] | None = None
     second: 'LogitBatch | None' = None
     find_boxes: 'Callable[[], LogitBatch] | None' = None
+    find_box_loss: Callable[[bool], Tensor] | None = None
 
     def __post_init__(self) -> None:
         check_choice('activation', self.activation, ACTIVATIONS)

@@ -9,12 +9,13 @@ from sortkd_det.functional import check_positive
 from sortkd_det.losses import FeatureLoss
 from sortkd_det.registry import MODELS, build, construct
 
+from .box_term import BoxTerm
 from .feature_batch import FeatureBatch
 from .feature_term import FeatureTerm
 from .logit_batch import LogitBatch
 from .term import Term
 
-_TERMS = {'Term': Term, 'FeatureTerm': FeatureTerm}
+_TERMS = {'Term': Term, 'FeatureTerm': FeatureTerm, 'BoxTerm': BoxTerm}
 
 
 class Method(nn.Module):
@@ -22,7 +23,8 @@ class Method(nn.Module):
 
     Args:
         terms: configs of terms, or one of them: arguments of :class:`Term`, or, with
-            ``type='FeatureTerm'`` or a loss of features, of :class:`FeatureTerm`.
+            ``type='FeatureTerm'`` or a loss of features, of :class:`FeatureTerm`, or, with
+            ``type='BoxTerm'``, of :class:`BoxTerm`.
         student_weight: multiplies the student's own losses; ≥ 0.
 
     Raises:
@@ -48,7 +50,7 @@ class Method(nn.Module):
 
     @property
     def needs(self) -> frozenset[str]:
-        """What the terms are of: ``'classes'``, ``'boxes'``, ``'features'``."""
+        """What the terms are of: ``'classes'``, ``'boxes'``, ``'offsets'``, ``'features'``."""
         return frozenset(term.of for term in self.terms)
 
     @property
@@ -102,8 +104,8 @@ class Method(nn.Module):
         }
 
 
-def _build_term(config: Any) -> Term | FeatureTerm:
-    if isinstance(config, Term | FeatureTerm):
+def _build_term(config: Any) -> Term | FeatureTerm | BoxTerm:
+    if isinstance(config, Term | FeatureTerm | BoxTerm):
         return config
     if not isinstance(config, Mapping):
         raise TypeError(f'a term of a method is dict(loss=…, …), got {config!r}')

@@ -207,15 +207,17 @@ def check_quantile(name: str, value: float | None) -> float | None:
     return value
 
 
-def check_whole(name: str, value: int, minimum: int = 1) -> int:
-    """Return ``value`` if it is a whole number of at least ``minimum``.
+def check_whole(name: str, value: int, minimum: int = 1, maximum: int | None = None) -> int:
+    """Return ``value`` if it is a whole number of at least ``minimum`` and at most ``maximum``.
 
     Raises:
         TypeError: not an int.
-        ValueError: below ``minimum``.
+        ValueError: below ``minimum`` or above ``maximum``.
     """
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f'{name} must be a whole number, got {value!r}')
     if value < minimum:
         raise ValueError(f'{name} must be at least {minimum}, got {value}')
+    if maximum is not None and value > maximum:
+        raise ValueError(f'{name} must be at most {maximum}, got {value}')
     return value

@@ -1,6 +1,7 @@
 """Digests of what decides a run and lies in files, whose names may come to mean another."""
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ _ENDS = ('.pth', '.pth.tar', '.pt', '.pkl', '.ckpt', '.bin', '.safetensors')
 
 
 def contents_of(cfg: Config, folder: Path, given: str | None = None) -> dict[str, str]:
-    """Digests of a run's config, and of the files with weights that it names.
+    """Digests of a run's config, and of the files with weights and annotations that it names.
 
     Args:
         cfg: of the run.
@@ -34,6 +35,7 @@ def contents_of(cfg: Config, folder: Path, given: str | None = None) -> dict[str
             hook['teacher'].pop('cache', None)  # results are the same without
     found = {'config': _digest(config)}
     names = {name: 'teacher' if name == given else name for name in (*_weights_in(config), given)}
+    names |= {name: name for name in _annotations_in(config)}
     for name, title in names.items():
         if name and (folder / name).is_file():
             found[title] = digest_of(folder / name)
@@ -46,6 +48,17 @@ def contents_of(cfg: Config, folder: Path, given: str | None = None) -> dict[str
 
 def _digest(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(repr(config).encode()).hexdigest()
+
+
+def _annotations_in(value: Any) -> Iterator[str]:
+    """The annotation files of data sets and metrics, as they find them."""
+    if isinstance(value, Mapping):
+        if isinstance(value.get('ann_file'), str) and value['ann_file']:
+            yield os.path.join(value.get('data_root') or '', value['ann_file'])
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _annotations_in(item)
 
 
 def _weights_in(value: Any, key: Any = None) -> Iterator[str]:

@@ -27,6 +27,7 @@ from mmengine.config import Config
 from sortkd_det.checkpoints import noted_checkpoint
 from sortkd_det.cli.arguments import CfgOptions
 from sortkd_det.cli.config import run_config
+from sortkd_det.cli.config_checks import LARGEST_SEED
 from sortkd_det.cli.distillation import SETTINGS
 from sortkd_det.cli.packages import uses_mmdet
 from sortkd_det.files import write_json
@@ -178,7 +179,7 @@ class Matrix:
             if len(set(values)) < len(values):
                 raise ValueError(f'{name} must differ, got {" ".join(map(str, values))}')
         for seed in seeds:
-            check_whole('--seeds', seed, minimum=0)
+            check_whole('--seeds', seed, 0, LARGEST_SEED)
         rows = itertools.product(seeds, pairs or [None], self.variants, methods)
         tasks = [
             Task(pair, method, seed, variant, method == STUDENT and self._is_of_all(variant))
@@ -253,8 +254,8 @@ class Matrix:
             names = dict(config=f'{self.config} or a file that it names')
             names['teacher'] = str(self.teacher_checkpoint)
             raise ValueError(
-                f'{path.parent} was run with another config or other weights: the content of '
-                f'{", ".join(names.get(each, each) for each in changed)} is another now; name '
+                f'{path.parent} was run with another config, weights or annotations: the content '
+                f'of {", ".join(names.get(each, each) for each in changed)} is another now; name '
                 'another --work-dir, or delete the folder'
             )
         return result

@@ -128,6 +128,12 @@ ROWS = [
         id='a seed below 0',
     ),
     pytest.param(
+        ALONE + ' randomness.seed=4294967296',
+        ValueError,
+        'randomness.seed must be at most 4294967295, got 4294967296',
+        id='a seed that NumPy does not take',
+    ),
+    pytest.param(
         ALONE + ' optim_wrapper.optimizer.lr=-1',
         ValueError,
         'optim_wrapper.optimizer.lr must be a finite number ≥ 0, got -1',

@@ -35,6 +35,12 @@ ROWS = [
         id='a seed below 0',
     ),
     pytest.param(
+        REPRODUCE + ' --seeds 4294967296',
+        ValueError,
+        '--seeds must be at most 4294967295, got 4294967296',
+        id='a seed that NumPy does not take',
+    ),
+    pytest.param(
         REPRODUCE + ' --cfg-options randomness.seed=3',
         ValueError,
         '--cfg-options randomness.seed=3: takes key=value; seeds go to --seeds',

@@ -39,9 +39,27 @@ def test_weights_are_found_wherever_a_config_names_them(config, tmp_path):
 def test_a_file_without_an_ending_counts_where_weights_are_named(tmp_path):
     (tmp_path / 'weights').write_bytes(b'1')
     (tmp_path / 'data').write_bytes(b'1')
-    cfg = Config(dict(load_from='weights', train_dataloader=dict(ann_file='data')))
+    cfg = Config(dict(load_from='weights', train_dataloader=dict(kept_in='data')))
     assert contents_of(cfg, tmp_path)['weights'] == digest(b'1')
     assert 'data' not in contents_of(cfg, tmp_path)
+
+
+def test_annotations_are_read_where_data_sets_and_metrics_find_them(tmp_path):
+    dataset = dict(type='CocoDataset', data_root='data/', ann_file='train.json')
+    cfg = Config(
+        dict(
+            train_dataloader=dict(dataset=dict(type='RepeatDataset', dataset=dataset)),
+            test_evaluator=[dict(type='CocoMetric', ann_file='data/test.json')],
+        )
+    )
+    assert list(contents_of(cfg, tmp_path)) == ['config']  # data of another machine
+    (tmp_path / 'data').mkdir()
+    for content in (b'1', b'22'):
+        for name in ('train', 'test'):
+            (tmp_path / f'data/{name}.json').write_bytes(content + name.encode())
+        found = contents_of(cfg, tmp_path)
+        assert found['data/train.json'] == digest(content + b'train')
+        assert found['data/test.json'] == digest(content + b'test')
 
 
 def test_weights_of_the_command_line_are_called_the_teachers(tmp_path):

@@ -1,0 +1,66 @@
+"""A term about boxes: the student's own box loss, with the teacher's boxes for truth."""
+
+from torch import Tensor, nn
+
+from .logit_batch import LogitBatch
+from .schedule import Schedule
+
+
+class BoxTerm(nn.Module):
+    """The student's box loss once more, on a schedule; the truth is what the teacher says.
+
+    On each RoI of an object that the student learns from, its own ``loss_bbox`` is taken
+    between its box and the one that the teacher gives for the same RoI and the label's class,
+    divided as its own is. A teacher that is a cascade and teaches a student of one stage
+    gives the box of its last stage.
+
+    Args:
+        bounded: only rows count on which the teacher's box is nearer to the truth than the
+            student's, by that same loss.
+        weight, begin, end, warmup, decay: as in :class:`Term`.
+        name: what logs call it.
+
+    Raises:
+        TypeError, ValueError: an argument of the wrong type or out of its range.
+
+    Source: the bound is after Chen et al., "Learning Efficient Object Detection Models with
+    Knowledge Distillation" (NeurIPS 2017), whose term has the truth for target.
+    """
+
+    of = 'offsets'
+    loss = None
+
+    def __init__(
+        self,
+        bounded: bool = False,
+        weight: float = 1.0,
+        begin: int = 1,
+        end: int | None = None,
+        warmup: int = 0,
+        decay: int = 0,
+        name: str = 'BoxTerm',
+    ) -> None:
+        super().__init__()
+        if not isinstance(bounded, bool):
+            raise TypeError(f'bounded must be True or False, got {bounded!r}')
+        self.bounded = bounded
+        self.schedule = Schedule(weight, begin, end, warmup, decay)
+        self.name = name
+
+    def check(self, activation: str) -> None:
+        """Boxes fit heads of every activation."""
+
+    def forward(self, batch: LogitBatch, now: int) -> Tensor:
+        """The term's loss.
+
+        Args:
+            batch: what the adapter has read.
+            now: the epoch (iteration) that runs, counted from 1.
+
+        Returns:
+            Scalar tensor; zero, with the student's graph, outside the schedule.
+        """
+        scale = self.schedule.scale(now)
+        if scale == 0:
+            return batch.student[:0].sum()
+        return scale * batch.find_box_loss(self.bounded)
