@@ -94,3 +94,22 @@ def test_small_gradients_of_float16_are_kept_as_large_numbers(dtype, avg_factor,
     student = torch.zeros(4096, 3, dtype=dtype)
     assert fused._unit_of(student, avg_factor, Divergence('kd')) == unit
     assert fused._unit_of(student, avg_factor, Divergence('kd', loss_weight=0.0)) >= unit
+
+
+def test_a_compiled_loss_has_the_unit_of_each_batch():
+    """Batches of other sizes are no reason to compile anew; the unit follows them all the same."""
+    graphs = []
+
+    def keep(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    def scaled(student):
+        return student * fused._unit_of(student, None, Divergence('kd'))
+
+    compiled = torch.compile(scaled, fullgraph=True, backend=keep)
+    for rows in (8, 100, 4096, 5000, 70_000, 3):
+        student = torch.ones(rows, 3, dtype=torch.float16)
+        assert torch.equal(compiled(student), scaled(student))
+    assert len(graphs) == 2  # of one size, then of any
+    torch.compiler.reset()
