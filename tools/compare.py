@@ -74,7 +74,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     """Run or read, compare, print."""
     from sortkd_det.functional import check_whole
-    from sortkd_det.studies.comparison import COCO_AP, compare, read_baselines, save, show
+    from sortkd_det.studies.comparison import COCO_METRICS, compare, read_baselines, save, show
     from sortkd_det.studies.finished import DETECTIONS, read_finished
 
     check_whole('--draws', args.draws, minimum=0)
@@ -101,7 +101,7 @@ def main(args: argparse.Namespace) -> None:
     metric, rows = compare(runs, baselines, args.metric, args.draws, args.annotations)
     title = f'{metric} of the {scored_on} in points of 100: mean ± standard deviation (seeds)'
     show(rows, title, 'variant')
-    if args.draws and metric == COCO_AP and any(run.detections is None for run in runs):
+    if args.draws and metric in COCO_METRICS and any(run.detections is None for run in runs):
         print(
             f'no interval over images: it takes {DETECTIONS} in each work dir, or .bbox.json files'
         )

@@ -16,12 +16,10 @@ from rich.table import Table
 
 from sortkd_det.files import write_json
 
-from .coco_bootstrap import Resampled
+from .coco_bootstrap import COCO_METRICS, Resampled
 from .finished import Scored, class_points, in_points, main_metric
 from .paired import Difference, mean_and_deviation, over_images, over_seeds
 
-#: What detections are resampled for.
-COCO_AP = 'coco/bbox_mAP'
 _ROUNDED = 0.051  # points; MMDetection logs three decimals
 
 
@@ -123,7 +121,8 @@ def compare(
         runs: of all methods, in the order of the rows.
         baselines: method → the one it is compared with.
         metric: name of a logged metric; None: the main one.
-        draws: of images, where all runs have detections and the metric is COCO AP; 0: none.
+        draws: of images, where all runs have detections and the metric is one of
+            :data:`COCO_METRICS`; 0: none.
         annotations: what detections are evaluated on; None: as the runs say.
 
     Returns:
@@ -134,21 +133,21 @@ def compare(
         ValueError: runs lack the metric, or what was logged is not what the detections give.
     """
     has_metrics = all(run.metrics for run in runs)
-    metric = metric or (main_metric(runs[0].metrics) if has_metrics else COCO_AP)
+    metric = metric or (main_metric(runs[0].metrics) if has_metrics else next(iter(COCO_METRICS)))
     resampled: dict[tuple[str, str, int], Resampled] = {}
     names: list[str] = []
     num_images = 0
-    if not has_metrics and metric != COCO_AP:
-        raise ValueError(f'files of detections give {COCO_AP}, not {metric}')
-    has_detections = metric == COCO_AP and all(run.detections is not None for run in runs)
+    if not has_metrics and metric not in COCO_METRICS:
+        raise ValueError(f'files of detections give {", ".join(COCO_METRICS)}; not {metric}')
+    has_detections = metric in COCO_METRICS and all(run.detections is not None for run in runs)
     if not has_metrics or (draws and has_detections):
         from .detections import TestSet
 
-        test_set = TestSet(_annotations(runs, annotations), draws, runs[0].classes)
+        test_set = TestSet(_annotations(runs, annotations), draws, runs[0].classes, metric=metric)
         names, num_images = test_set.class_names, test_set.num_images
         for run in runs:
             scored = test_set.score(run.detections)
-            _check_logged(run, float(scored.ap[0]))
+            _check_logged(run, metric, float(scored.ap[0]))
             resampled[run.group, run.method, run.seed] = scored
         if test_set.num_without:
             warnings.warn(
@@ -194,14 +193,14 @@ def _annotations(runs: Sequence[Scored], given: Path | None) -> Path:
     return path
 
 
-def _check_logged(run: Scored, ap: float) -> None:
+def _check_logged(run: Scored, metric: str, ap: float) -> None:
     """Refuse detections that do not give what the test of the same run logged."""
-    logged = run.metrics.get(COCO_AP)
+    logged = run.metrics.get(metric)
     if logged is not None and abs(100 * logged - ap) > _ROUNDED:
         raise ValueError(
-            f'{run.name}: its detections {run.detections} have an AP of {ap:.2f}, and its test '
-            f'logged {100 * logged:.1f}; they are not of one test, or of other annotations or '
-            'classes'
+            f'{run.name}: its detections {run.detections} have a {metric} of {ap:.2f}, and its '
+            f'test logged {100 * logged:.1f}; they are not of one test, or of other annotations '
+            'or classes'
         )
 
 

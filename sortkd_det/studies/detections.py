@@ -15,7 +15,7 @@ from pycocotools.cocoeval import COCOeval
 from sortkd_det.files import DAMAGED
 from sortkd_det.training.coco_ground_truth import mend_ground_truth
 
-from .coco_bootstrap import Resampled, ResampledAP, draw_counts, mean_over_classes
+from .coco_bootstrap import COCO_METRICS, Resampled, ResampledAP, draw_counts, mean_over_classes
 
 
 class TestSet:
@@ -27,6 +27,7 @@ class TestSet:
         classes: names of the categories that count, as CocoMetric leaves out those that are no
             classes of the data set; None: all.
         seed: of the draws.
+        metric: one of :data:`COCO_METRICS`.
 
     Raises:
         ValueError: the file is none of COCO's, or has no object.
@@ -40,8 +41,11 @@ class TestSet:
         draws: int,
         classes: Sequence[str] | None = None,
         seed: int = 0,
+        metric: str = 'coco/bbox_mAP',
     ) -> None:
         self.path = annotations
+        self._area, first, last, self._max_dets = COCO_METRICS[metric]
+        self._thresholds = slice(first, last)
         try:
             with contextlib.redirect_stdout(
                 io.StringIO()
@@ -93,7 +97,7 @@ class TestSet:
         return len(self._without)
 
     def score(self, detections: Path) -> Resampled:
-        """AP of a file of detections.
+        """The metric of a file of detections.
 
         Raises:
             ValueError: the file has none, or is of other images.
@@ -105,9 +109,11 @@ class TestSet:
             self._check(found)
             with contextlib.redirect_stdout(io.StringIO()):
                 evaluation = COCOeval(self._coco, self._coco.loadRes(found), 'bbox')
-                evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ['all']
-                evaluation.params.maxDets = [100]
-                evaluation.params.catIds = self._categories
+                params = evaluation.params
+                place = params.areaRngLbl.index(self._area)
+                params.areaRng, params.areaRngLbl = [params.areaRng[place]], [self._area]
+                params.maxDets = [self._max_dets]
+                params.catIds = self._categories
                 evaluation.evaluate()
         except FileNotFoundError:
             raise
@@ -117,7 +123,7 @@ class TestSet:
                 'expected the .bbox.json that test_evaluator.outfile_prefix has CocoMetric write'
             ) from error
         self._without -= {each['image_id'] for each in found}
-        precision = ResampledAP(evaluation)(self._counts)
+        precision = ResampledAP(evaluation, self._area)(self._counts)[:, self._thresholds]
         # Classes are known for all thresholds of a draw or for none.
         return Resampled(100 * mean_over_classes(precision), 100 * precision.mean(axis=1))
 

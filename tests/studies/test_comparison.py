@@ -1,5 +1,6 @@
 """Rows of a comparison from runs and from files of detections, and tools/compare.py."""
 
+import dataclasses
 import json
 import re
 
@@ -9,6 +10,7 @@ from drawn_boxes import NUM_CLASSES, NUM_IMAGES, draw_boxes
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from sortkd_det.studies.coco_bootstrap import COCO_METRICS
 from sortkd_det.studies.comparison import compare, read_baselines, save, show
 from sortkd_det.studies.finished import Scored
 
@@ -48,7 +50,8 @@ def detections(tmp_path):
     return write
 
 
-def coco_ap(annotations, detections):
+def coco_stats(annotations, detections):
+    """AP, AP50, AP75, and that of small, medium and large objects, as CocoMetric has them."""
     content = json.loads(annotations.read_text())
     for truth in content['annotations']:
         truth['id'] += 1
@@ -56,10 +59,15 @@ def coco_ap(annotations, detections):
     coco.dataset = content
     coco.createIndex()
     evaluation = COCOeval(coco, coco.loadRes(json.loads(detections.read_text())), 'bbox')
+    evaluation.params.maxDets = [100, 300, 1000]
     evaluation.evaluate()
     evaluation.accumulate()
     evaluation.summarize()
-    return evaluation.stats[0]
+    return evaluation.stats[:6]
+
+
+def coco_ap(annotations, detections):
+    return coco_stats(annotations, detections)[0]
 
 
 def test_methods_are_compared_with_their_baseline_seed_by_seed():
@@ -217,6 +225,33 @@ def test_detections_give_ap_and_intervals_over_the_same_images(annotations, dete
     assert list(row_many.classes) == ['class 1', 'class 2', 'class 3']
     differences = [row.over_images.mean for row in row_many.classes.values()]
     assert np.mean(differences) == pytest.approx(over_images.mean)
+
+
+@pytest.mark.parametrize(('index', 'metric'), enumerate(COCO_METRICS))
+def test_detections_give_what_cocometric_logs(annotations, detections, index, metric):
+    few, many = detections('few', 0.4), detections('many', 1)
+    logged = [coco_stats(annotations, path)[index] for path in (few, many)]
+    runs = [
+        Scored(name, 0, {metric: round(value, 3)}, detections=path, annotations=annotations)
+        for name, path, value in zip(('few', 'many'), (few, many), logged, strict=True)
+    ]
+    _, rows = compare(runs, {'many': 'few'}, metric, draws=100)
+    assert [row.scores[0] for row in rows] == pytest.approx([100 * value for value in logged])
+    over_images = rows[1].over_images
+    assert over_images.mean == pytest.approx(100 * (logged[1] - logged[0]))
+    assert over_images.low <= over_images.mean <= over_images.high
+    assert metric.endswith('_s') or over_images.low < over_images.high  # none is small
+    wrong = [dataclasses.replace(run, metrics={metric: 0.9}) for run in runs]
+    with pytest.raises(
+        ValueError, match=rf'have a {metric} of \d+\.\d\d, and its test logged 90.0'
+    ):
+        compare(wrong, {}, metric, draws=2)
+
+
+def test_detections_give_no_other_metric(annotations, detections):
+    run = Scored('kd', 0, detections=detections('some', 1))
+    with pytest.raises(ValueError, match=r'bbox_mAP_75, .* not coco/segm_mAP'):
+        compare([run], {}, 'coco/segm_mAP', annotations=annotations)
 
 
 def test_equal_detections_do_not_differ_on_any_draw(annotations, detections):
