@@ -107,6 +107,7 @@ ROOMS = {
     'version': (0, set()),
     'files': (0, set()),
     'collector': (0, set()),
+    'figures': (0, {'matplotlib'}),
     'processors': (1, {'torch'}),
     'losses': (1, {'torch'}),
     'checkpoints': (1, {'torch', 'numpy', 'mmengine', 'safetensors'}),

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from sortkd_det.figures import save_figure
+
 _MOST_NUMBERS = 20  # classes up to which the cells carry their numbers
 
 
@@ -37,5 +39,5 @@ def draw_confusion(counts: np.ndarray, names: Sequence[str], path: Path) -> Path
     axes.set_xlabel('prediction')
     axes.set_ylabel('label')
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path, dpi=110)
     return path

@@ -7,6 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from sortkd_det.figures import save_figure
+
 from .scalars import RunScalars
 
 #: Okabe and Ito's colours, told apart by colour-blind eyes too; grey for the first run.
@@ -49,7 +51,7 @@ def draw_learning_curves(
             if iterations:
                 axes.plot(iterations, values, marker='.', linewidth=1.2, **styles[title])
         _finish(axes, caption, 'iteration', f'{name}, mean over the log interval')
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 def _finish(axes: Axes, title: str, x_label: str, y_label: str) -> None:

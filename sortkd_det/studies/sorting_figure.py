@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from torch import Tensor
 
+from sortkd_det.figures import save_figure
 from sortkd_det.functional import sort_logits
 
 from .changed_rows import probabilities_of
@@ -94,7 +95,7 @@ def draw_sorting(
         'SortKD on one sample that lies on an object' + (f' ({caption})' if caption else ''),
         fontsize=13,
     )
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 def _draw_bars(axes: Axes, heights: np.ndarray, names: list[str], colours: list[str]) -> None:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sortkd_det.classification.confusion import draw_confusion
+from sortkd_det.figures import save_figure
 
 from .teacher_analysis import LITTLE, NUM_BINS, ClassRow, Group, TeacherAnalysis
 
@@ -138,7 +139,7 @@ def draw(analysis: TeacherAnalysis, folder: Path) -> list[Path]:
     for axes in (ranks, calibration, classes, changes):
         axes.spines[['top', 'right']].set_visible(False)
     path = folder / 'teacher.png'
-    figure.savefig(path)
+    save_figure(figure, path)
     confusion = draw_confusion(analysis.confusion, analysis.names, folder / 'confusion.png')
     return [path, confusion]
 

@@ -14,6 +14,7 @@ from mmdet.visualization import DetLocalVisualizer
 from mmengine.structures import InstanceData
 
 from sortkd_det.adapters.objects import boxes_of
+from sortkd_det.figures import save_figure
 
 _DPI = 100
 _GAP = 0.02  # between pictures, as a share of their width
@@ -127,4 +128,4 @@ def _assemble(
             if column == 0:
                 axes.set_ylabel(names[row], fontsize=18)
     figure.suptitle(f'detections with a score above {100 * threshold:.0f} %', fontsize=20)
-    figure.savefig(path)
+    save_figure(figure, path)
