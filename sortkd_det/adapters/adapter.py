@@ -20,7 +20,8 @@ _LACKS = {
     'with the same reg_max, or a method without that term',
     'offsets': 'the method has a BoxTerm, and {adapter} reads no offsets of boxes from the '
     'teacher, {teacher}, and the student, {student}; expected two-stage detectors whose box heads '
-    'have a DeltaXYWHBBoxCoder (Faster R-CNN, Cascade R-CNN), or a method without that term',
+    'have a DeltaXYWHBBoxCoder and the loss of BBoxHead (Faster R-CNN, Cascade R-CNN; not SABL), '
+    'or a method without that term',
     'features': 'the method has a term of features, and {adapter} reads none of the teacher, '
     '{teacher}, and the student, {student}; expected two detectors, or a method without that term',
 }

@@ -1,6 +1,7 @@
 """Two-stage detectors: Faster R-CNN, Mask R-CNN, Cascade R-CNN, HTC and their kin."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +16,10 @@ from .detector_adapter import DetectorAdapter
 from .loss_calls import LossCall, LossCalls
 from .objects import boxes_of
 from .reader import Reader
-from .roi_box_reader import RoIBoxReader, teacher_boxes
+from .roi_box_reader import RoIBoxReader, of_class
+
+# What a teacher's heads take of images: the levels of its neck, and :func:`context_of` them.
+_Seen = tuple[Sequence[Tensor], Mapping[str, Tensor]]
 
 
 @ADAPTERS.register_module()
@@ -30,14 +34,16 @@ class RoIHeadAdapter(DetectorAdapter):
     semantic head, global context) and box head: no RPN, no NMS.
 
     A cascade is taught at each of its stages, which count as in its own loss
-    (:func:`stage_weights`).
+    (:func:`stage_weights`). Boxes are those that the teacher gives for the RoIs of objects
+    and their labels, of a cascade the last stage's, run through all of them; where both have as
+    many stages, each stage teaches its own.
 
     Args:
         student: a two-stage detector, cascaded or not.
         teacher: likewise, with as many classes.
-        stage: which stage of a cascaded teacher answers: ``'first'``, a number from 0, or
-            ``'mean'``, the mean of all stages' logits. None: stage by stage where both have
-            as many, and else the first.
+        stage: which stage of a cascaded teacher gives the logits: ``'first'``, a number from
+            0, or ``'mean'``, the mean of all stages' logits. None: stage by stage where both
+            have as many, and else the first.
 
     Raises:
         ValueError: a head of another kind (named), no softmax over C + 1, numbers of
@@ -55,19 +61,20 @@ class RoIHeadAdapter(DetectorAdapter):
         )
         for each in teacher_heads:
             teacher.class_map.check_numbers(heads[0].num_classes, each.num_classes)
-        if stage is None and len(heads) == len(teacher_heads):
-            self.teacher_stages = list(range(len(heads)))
+        stages, alike = range(len(teacher_heads)), len(heads) == len(teacher_heads)
+        if stage is None and alike:
+            self.teacher_stages = list(stages)
         else:
             stage = 'first' if stage is None else _checked_stage(stage, len(teacher_heads))
             self.teacher_stages = [stage] * len(heads)
+        # Each stage of a cascade makes the box better.
+        self.box_stages = [[each] for each in stages] if alike else [stages] * len(heads)
         self.reader = RoIReader(student)
-        self.box_reader = None
+        self.box_readers: list[RoIBoxReader] = []
         if RoIBoxReader.reads(heads, teacher_heads):
-            weights = student.roi_head.stage_loss_weights if len(heads) > 1 else [1.0]
-            self.box_reader = RoIBoxReader(heads, weights[: len(heads)])
+            self.box_readers = [RoIBoxReader(head) for head in heads]
             self.gives = self.gives | {'offsets'}
-        boxes = [] if self.box_reader is None else [self.box_reader]
-        super().__init__(student, teacher, self.reader, *boxes)
+        super().__init__(student, teacher, self.reader, *self.box_readers)
 
     @classmethod
     def accepts(cls, student: nn.Module, teacher: nn.Module) -> bool:
@@ -107,17 +114,46 @@ class RoIHeadAdapter(DetectorAdapter):
         Returns:
             (N, C + 1) logits; background is C.
         """
-        head = model.roi_head
-        if not isinstance(head.bbox_head, nn.ModuleList):
-            return head._bbox_forward(features, rois)['cls_score']
         context = context_of(model, features) if context is None else context
         stages = [0 if stage == 'first' else stage]
         if stage == 'mean':
-            stages = range(len(head.bbox_head))
+            stages = range(len(box_heads(model)))
         logits = [
-            head._bbox_forward(each, features, rois, **context)['cls_score'] for each in stages
+            _box_results(model, features, rois, each, context)['cls_score'] for each in stages
         ]
         return logits[0] if len(logits) == 1 else torch.stack(logits).mean(0)
+
+    @staticmethod
+    def locate(
+        model: nn.Module,
+        features: Sequence[Tensor],
+        rois: Tensor,
+        labels: Tensor,
+        stages: Sequence[int],
+        context: Mapping[str, Tensor],
+    ) -> Tensor:
+        """Where a two-stage detector sees the objects that RoIs are about.
+
+        Args:
+            model: the detector.
+            features: the levels of its neck, each (B, C, H, W).
+            rois: (n, 5), image index and x1, y1, x2, y2 in pixels of the input.
+            labels: (n,), the classes in its own numbers.
+            stages: those to ask, each at the boxes that the one before it made; [0] where there
+                is one.
+            context: what :func:`context_of` makes of the features.
+
+        Returns:
+            (n, 4), x1, y1, x2, y2 in pixels, not clipped to the image.
+        """
+        heads = list(box_heads(model).values())
+        for stage in stages:
+            said = _box_results(model, features, rois, stage, context)['bbox_pred']
+            # In float16 a place is told to a pixel at best.
+            offsets = of_class(heads[stage], said, labels).float()
+            boxes = heads[stage].bbox_coder.decode(rois[:, 1:], offsets)
+            rois = torch.cat([rois[:, :1], boxes], 1)
+        return rois[:, 1:]
 
     def batch(self, inputs: Tensor, data_samples: Sequence) -> LogitBatch:
         """Run the teacher's head on the student's RoIs.
@@ -139,10 +175,10 @@ class RoIHeadAdapter(DetectorAdapter):
         weights = [
             call.weights(share) for call, share in zip(calls, self.reader.shares, strict=True)
         ]
-        features = self.features_of(len(inputs)) if any(map(len, rois)) else None
+        seen = self._see(len(inputs)) if any(map(len, rois)) else None
         return LogitBatch(
             student=_joined(logits),
-            teacher=_joined(self._teacher_logits(rois, features)),
+            teacher=_joined(self._teacher_logits(rois, seen)),
             labels=_joined(labels),
             weight=_joined(weights),
             activation=self.activation,
@@ -150,59 +186,56 @@ class RoIHeadAdapter(DetectorAdapter):
             sources=logits if len(calls) > 1 else (),
             find_ground_truth=lambda: _are_ground_truth(_joined(rois), data_samples),
             find_places=lambda: _joined(rois),
-            find_box_loss=self._box_loss_finder(rois, labels, features),
+            find_box_loss=self._box_loss_finder(rois, labels, seen) if self.box_readers else None,
         )
 
-    def _box_loss_finder(
-        self,
-        rois: Sequence[Tensor],
-        labels: Sequence[Tensor],
-        features: Sequence[Tensor] | None,
-    ) -> Callable[[bool], Tensor] | None:
-        if self.box_reader is None:
-            return None
-        model, class_map = self.teacher.model, self.teacher.class_map
+    def _see(self, num_images: int) -> _Seen:
+        """What the teacher's backbone, neck and other heads make of the images, once for all."""
+        features = self.features_of(num_images)
+        with torch.no_grad(), self.teacher.precision(features[0].device):
+            return features, context_of(self.teacher.model, features)
 
-        def ask(stage: int, rois: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-            own = class_map.labels(labels)
-            stages = self._box_stages[stage]
-            with torch.no_grad(), self.teacher.precision(rois.device):
-                context = context_of(model, features)
-                boxes = teacher_boxes(
-                    model.roi_head, features, rois, own.clamp(min=0), stages, context
-                )
-            return boxes, own >= 0
-
-        return self.box_reader.finder(rois, labels, ask)
-
-    @property
-    def _box_stages(self) -> list[Sequence[int]]:
-        """The stages of the teacher that make the boxes for each stage of the student.
-
-        A cascade refines: its last stage has the best box, which is what a student of one stage
-        is to learn. One of as many stages teaches each its own.
-        """
-        number = len(box_heads(self.teacher.model))
-        if len(self.teacher_stages) == number:
-            return [[stage] for stage in range(number)]
-        return [range(number)] * len(self.teacher_stages)
-
-    def _teacher_logits(
-        self, rois: Sequence[Tensor], features: Sequence[Tensor] | None
-    ) -> list[Tensor]:
-        """(N, C + 1) for the RoIs of each stage; ``features`` as the teacher's heads take them,
-        None where there are no RoIs.
-        """
-        if features is None:
+    def _teacher_logits(self, rois: Sequence[Tensor], seen: _Seen | None) -> list[Tensor]:
+        """(N, C + 1) for the RoIs of each stage; ``seen`` is None where there are none."""
+        if seen is None:
             return [each.new_zeros(0, self.reader.num_classes + 1) for each in rois]
-        model = self.teacher.model
+        features, context = seen
         with torch.no_grad(), self.teacher.precision(rois[0].device):
-            context = context_of(model, features)
             logits = [
-                self.classify(model, features, each, stage, context)
+                self.classify(self.teacher.model, features, each, stage, context)
                 for each, stage in zip(rois, self.teacher_stages, strict=True)
             ]
             return [self.teacher.class_map.columns(each, self.activation) for each in logits]
+
+    def _box_loss_finder(
+        self, rois: Sequence[Tensor], labels: Sequence[Tensor], seen: _Seen | None
+    ) -> Callable[[bool], Tensor]:
+        """A function of ``bounded`` that computes the loss of all stages, weighted as its own."""
+        weights = _own_weights(self.student.roi_head)
+        finders = [
+            reader.finder(*batch, partial(self._teacher_boxes, seen, stages))
+            for reader, stages, *batch in zip(
+                self.box_readers, self.box_stages, rois, labels, strict=True
+            )
+        ]
+
+        def find(bounded: bool) -> Tensor:
+            pairs = zip(weights, finders, strict=True)
+            return sum(weight * find_stage(bounded) for weight, find_stage in pairs)
+
+        return find
+
+    def _teacher_boxes(
+        self, seen: _Seen, stages: Sequence[int], rois: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The boxes of RoIs of objects, (n, 4), and (n,) bool, whether the teacher knows them."""
+        features, context = seen
+        own = self.teacher.class_map.labels(labels)
+        with torch.no_grad(), self.teacher.precision(rois.device):
+            boxes = self.locate(
+                self.teacher.model, features, rois, own.clamp(min=0), stages, context
+            )
+        return boxes, own >= 0
 
 
 class StageCalls(LossCalls):
@@ -255,7 +288,7 @@ class RoIReader(Reader):
         extractors = self.head.bbox_roi_extractor
         extractors = extractors if isinstance(extractors, nn.ModuleList) else [extractors]
         self.stages = [StageCalls(*each) for each in zip(extractors, heads, strict=True)]
-        self.shares = stage_weights(self.head) if len(heads) > 1 else [1.0]
+        self.shares = stage_weights(self.head)
         self._images_checked = False
         super().__init__(*self.stages)
 
@@ -317,15 +350,36 @@ class RoIReader(Reader):
 
 
 def stage_weights(head: nn.Module) -> list[float]:
-    """By what the rows of each stage of a cascade are weighted.
+    """By what the rows of each stage are weighted; of a head that is no cascade by 1.
 
-    Its ``stage_loss_weights`` times the number of stages that count at all. A term divides by the
-    rows of all stages, of which each has about as many: its loss is then the sum over the
-    stages of weight times mean, as the head's own is, and teacher and labels pull at each
-    stage in the same proportion as in a head of one stage.
+    The ``stage_loss_weights`` of a cascade times the number of stages that count at all. A
+    term divides by the rows of all stages, of which each has about as many: its loss is then
+    the sum over the stages of weight times mean, as the head's own is, and teacher and labels
+    pull at each stage in the same proportion as in a head of one stage.
     """
-    weights = list(head.stage_loss_weights)[: len(head.bbox_head)]
+    weights = _own_weights(head)
     return [weight * sum(each > 0 for each in weights) for weight in weights]
+
+
+def _own_weights(head: nn.Module) -> list[float]:
+    """By what an RoI head multiplies the losses of each stage."""
+    if not isinstance(head.bbox_head, nn.ModuleList):
+        return [1.0]
+    return list(head.stage_loss_weights)[: len(head.bbox_head)]
+
+
+def _box_results(
+    model: nn.Module,
+    features: Sequence[Tensor],
+    rois: Tensor,
+    stage: int,
+    context: Mapping[str, Tensor],
+) -> dict[str, Tensor]:
+    """What a stage says of RoIs, or the one head of a detector that is no cascade."""
+    head = model.roi_head
+    if isinstance(head.bbox_head, nn.ModuleList):
+        return head._bbox_forward(stage, features, rois, **context)
+    return head._bbox_forward(features, rois)
 
 
 def context_of(model: nn.Module, features: Sequence[Tensor]) -> dict[str, Tensor]:

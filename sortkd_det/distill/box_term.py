@@ -11,8 +11,8 @@ class BoxTerm(nn.Module):
 
     On each RoI of an object that the student learns from, its own ``loss_bbox`` is taken
     between its box and the one that the teacher gives for the same RoI and the label's class,
-    divided as its own is. A teacher that is a cascade and teaches a student of one stage
-    gives the box of its last stage.
+    divided as its own is. A teacher that is a cascade gives the box of its last stage, but to a
+    student of as many stages, of which each learns from its own.
 
     Args:
         bounded: only rows count on which the teacher's box is nearer to the truth than the
@@ -59,8 +59,18 @@ class BoxTerm(nn.Module):
 
         Returns:
             Scalar tensor; zero, with the student's graph, outside the schedule.
+
+        Raises:
+            ValueError: the batch has no such boxes; as the adapter; in debug mode, boxes of the
+                teacher that are not finite.
         """
         scale = self.schedule.scale(now)
         if scale == 0:
             return batch.student[:0].sum()
+        if batch.find_box_loss is None:
+            raise ValueError(
+                f'the term {self.name} is about boxes, and the batch has no find_box_loss; '
+                'expected two-stage detectors whose box heads say offsets (Faster R-CNN), or a '
+                'method without that term'
+            )
         return scale * batch.find_box_loss(self.bounded)

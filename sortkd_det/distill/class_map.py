@@ -226,7 +226,7 @@ class ClassMap:
 
     def mask(self, batch: LogitBatch) -> LogitBatch:
         """The batch with weight 0 in rows whose class the teacher lacks; what it says of boxes
-        (``find_boxes``) is about no class and stays.
+        is about no class (``find_boxes``), or leaves these out itself (``find_box_loss``).
 
         Raises:
             RuntimeError: the adapter that made the batch did not ask for :meth:`columns`.

@@ -99,11 +99,14 @@ def said_boxes(model, inputs, rois, labels, stages):
         ('Faster R-CNN', 'Faster R-CNN', [[0]]),
         ('Faster R-CNN', 'Cascade R-CNN', [[0, 1, 2]]),
         ('Cascade R-CNN', 'Cascade R-CNN', [[0], [1], [2]]),
+        ('Cascade R-CNN', 'Faster R-CNN', [[0], [0], [0]]),
     ],
 )
 @torch.no_grad()
 def test_the_loss_is_the_students_own_between_both_boxes(student, teacher, stages):
-    """Spelled row by row; a cascade's last stage teaches a student of one."""
+    """Spelled row by row; a cascade's last stage teaches a student of one. Cascades have boxes of
+    no class, and each stage its own units.
+    """
     student, teacher = pair(student, teacher)
     weights = student.roi_head.stage_loss_weights if len(stages) > 1 else [1.0]
     calls, rois = watch_boxes(student), []
@@ -144,6 +147,46 @@ def test_a_student_that_is_its_teacher_has_nothing_to_learn():
     loss = batch.find_box_loss(False)
     assert loss.item() < 1e-4 < total(losses).item()
     assert loss.requires_grad
+
+
+def test_a_cascade_of_one_stage_weighs_as_in_its_own_loss():
+    """Its logits and its boxes."""
+    student, teacher = pair('Cascade R-CNN')
+    head = student.roi_head
+    head.num_stages, head.bbox_head = 1, head.bbox_head[:1]
+    head.bbox_roi_extractor = head.bbox_roi_extractor[:1]
+    data = prepared(student, 'Cascade R-CNN', **IMAGES)
+    found = []
+    for head.stage_loss_weights in ([1.0], [0.25]):
+        torch.manual_seed(0)  # the same RoIs are sampled
+        batch, losses = forward(adapter_of(student, teacher), *data)
+        distilled = Method([dict(loss='KDLoss'), dict(type='BoxTerm')])(batch, 1)
+        found.append(torch.stack([losses['s0.loss_bbox'], *distilled.values()]))
+    assert found[0].all()
+    torch.testing.assert_close(found[1], found[0] / 4)
+
+
+def test_a_loss_of_single_rows_has_its_mean_taken_as_the_students_own():
+    student, teacher = pair()
+    calls = watch_boxes(student)
+    batch, _ = forward(adapter_of(student, teacher), *prepared(student, 'Faster R-CNN', **IMAGES))
+    ((boxes, _, _, divisor),) = calls.values()
+    whole = batch.find_box_loss(False)
+    student.roi_head.bbox_head.loss_bbox.reduction = 'none'
+    torch.testing.assert_close(batch.find_box_loss(False), whole * divisor / boxes.numel())
+
+
+def test_what_a_teacher_makes_of_the_images_is_made_once():
+    """HTC's semantic head, of all stages' logits and boxes."""
+    student, teacher = student_of('HTC'), teacher_of('HTC')
+    runs = []
+    handle = teacher.model.roi_head.semantic_head.register_forward_hook(
+        lambda *_: runs.append(torch.is_grad_enabled())
+    )
+    batch, _ = forward(adapter_of(student, teacher), *prepared(student, 'HTC'))
+    assert batch.find_box_loss(False).item() > 0
+    handle.remove()
+    assert runs == [False]
 
 
 def test_the_bound_leaves_rows_where_the_teacher_knows_it_worse():
@@ -252,11 +295,20 @@ def test_boxes_are_taught_where_heads_say_offsets(name):
         build_adapter(None, student, teacher, OFFSETS)
 
 
-def test_a_dense_head_has_no_such_boxes():
-    with pytest.raises(ValueError, match=r'has a BoxTerm, and DenseHeadAdapter reads no offsets'):
-        build_adapter(None, student_of('RetinaNet'), teacher_of('RetinaNet'), OFFSETS)
+@pytest.mark.parametrize(
+    ('name', 'adapter'),
+    [
+        ('RetinaNet', 'DenseHeadAdapter'),
+        ('DETR', 'ObjectAdapter'),
+        ('Sparse R-CNN', 'ObjectAdapter'),
+    ],
+)
+def test_other_heads_have_no_such_boxes(name, adapter):
+    with pytest.raises(ValueError, match=f'has a BoxTerm, and {adapter} reads no offsets'):
+        build_adapter(None, student_of(name), teacher_of(name), OFFSETS)
 
 
+@pytest.mark.parametrize(('name', 'stage'), [('Faster R-CNN', 0), ('Cascade R-CNN', 2)])
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
@@ -267,13 +319,14 @@ def test_a_dense_head_has_no_such_boxes():
         (lambda args: tuple(each[1:] for each in args), r'on \[\d+\] rows, reduced and with grad'),
     ],
 )
-def test_a_head_that_loses_other_rows_is_refused(change, message):
-    student, teacher = pair()
+def test_a_head_that_loses_other_rows_is_refused(change, message, name, stage):
+    """In each stage: the first are as they should be."""
+    student, teacher = pair(name)
     adapter = adapter_of(student, teacher)
-    student.roi_head.bbox_head.loss_bbox.register_forward_pre_hook(
+    heads_of(student)[stage].loss_bbox.register_forward_pre_hook(
         lambda module, args: change(args), prepend=True
     )
-    batch, _ = forward(adapter, *prepared(student, 'Faster R-CNN', **IMAGES))
+    batch, _ = forward(adapter, *prepared(student, name, **IMAGES))
     with pytest.raises(ValueError, match=f'Shared2FCBBoxHead called its loss_bbox {message}'):
         batch.find_box_loss(False)
 
@@ -291,6 +344,15 @@ def test_the_term_scales_the_loss_on_its_schedule():
     found = [method(batch, now)['loss_distill_1'].item() for now in (1, 2, 3)]
     assert found == [0, pytest.approx(bounded / 4), pytest.approx(bounded / 2)]
     assert Method(dict(type='BoxTerm'))(batch, 1)['loss_distill'].item() == loss
+
+
+def test_boxes_that_a_batch_lacks_are_missed_when_they_are_asked_for():
+    student, teacher = student_of('RetinaNet'), teacher_of('RetinaNet')
+    batch, _ = forward(build_adapter(None, student, teacher), *prepared(student, 'RetinaNet'))
+    method = Method(dict(type='BoxTerm', begin=2))
+    assert method(batch, 1)['loss_distill'].item() == 0
+    with pytest.raises(ValueError, match='BoxTerm is about boxes, and the batch has no find_box_'):
+        method(batch, 2)
 
 
 def test_the_method_by_its_name_is_kd_and_boxes():

@@ -32,7 +32,10 @@ class Distilled(nn.Module):
         super().__init__()
         self.student = student_of(name)
         self.adapter = build_adapter(None, self.student, teacher_of(name))
-        self.method = Method([{'loss': 'KDLoss', 'processors': ['SortLogits']}])
+        terms = [{'loss': 'KDLoss', 'processors': ['SortLogits']}]
+        if 'offsets' in self.adapter.gives:
+            terms.append({'type': 'BoxTerm'})
+        self.method = Method(terms)
         self.handles = self.adapter.attach()
 
     def forward(self, inputs, data_samples):
