@@ -153,8 +153,8 @@ def test_every_method_on_the_clothes():
         'dkd': ([dkd(2.0, 4.0, 5)], 1.0, 0.05, 20, 1),
         'sortdkd': ([dkd(2.0, 4.0, 5, processors=SORT)], 1.0, 0.05, 20, 1),
         'sortlskd': ([lskd], 0.1, 0.05, 20, 1),
-        'ranking': (ranking(5.0), 1.0, 0.05, 20, 2),
-        'sld': (sld(0.9, 13), 0.1, 0.05, 20, 2),
+        'ranking': (ranking(5.0), 1.0, 0.025, 20, 2),
+        'sld': (sld(0.9, 13), 0.1, 0.025, 20, 2),
     }
     config = REPO / 'configs/clothing/student.py'
     assert expected.keys() == Config.fromfile(config).methods.keys()

@@ -36,7 +36,13 @@ def test_every_config_of_the_methods_page_gives_a_loss(block):
     labels = torch.randint(5, (16,), generator=generator)
     rows = (student.requires_grad_(), teacher, labels, torch.ones(16))
     boxes = LogitBatch(*rows, activation='softmax', background=None, divisor=20.0)
-    batch = LogitBatch(*rows, activation='softmax', background=4, find_boxes=lambda: boxes)
+    batch = LogitBatch(
+        *rows,
+        activation='softmax',
+        background=4,
+        find_boxes=lambda: boxes,
+        find_box_loss=lambda bounded: student.square().mean(),
+    )
     own, other = torch.randn(2, 5, 2, 3, 4, 4, generator=generator).unbind()
     features = FeatureBatch(list(own.requires_grad_()), list(other))
     method = Method(names['method'])
