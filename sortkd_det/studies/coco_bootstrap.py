@@ -11,16 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: The area range, the first and last of the IoU thresholds, and the detections of an image and
-#: class at most, of what CocoMetric logs: all but the first are summed up with its largest
-#: ``proposal_nums``.
+#: The area range, the IoU thresholds, and the detections of an image and class at most, of what
+#: CocoMetric logs: all but the first are summed up with its largest ``proposal_nums``.
 COCO_METRICS = {
-    'coco/bbox_mAP': ('all', None, None, 100),
-    'coco/bbox_mAP_50': ('all', 0, 1, 1000),
-    'coco/bbox_mAP_75': ('all', 5, 6, 1000),
-    'coco/bbox_mAP_s': ('small', None, None, 1000),
-    'coco/bbox_mAP_m': ('medium', None, None, 1000),
-    'coco/bbox_mAP_l': ('large', None, None, 1000),
+    'coco/bbox_mAP': ('all', slice(None), 100),
+    'coco/bbox_mAP_50': ('all', slice(0, 1), 1000),
+    'coco/bbox_mAP_75': ('all', slice(5, 6), 1000),
+    'coco/bbox_mAP_s': ('small', slice(None), 1000),
+    'coco/bbox_mAP_m': ('medium', slice(None), 1000),
+    'coco/bbox_mAP_l': ('large', slice(None), 1000),
 }
 
 _AT_ONCE = 50  # draws; their cumulative sums stay in the processor's cache

@@ -44,8 +44,7 @@ class TestSet:
         metric: str = 'coco/bbox_mAP',
     ) -> None:
         self.path = annotations
-        self._area, first, last, self._max_dets = COCO_METRICS[metric]
-        self._thresholds = slice(first, last)
+        self._area, self._thresholds, self._max_dets = COCO_METRICS[metric]
         try:
             with contextlib.redirect_stdout(
                 io.StringIO()

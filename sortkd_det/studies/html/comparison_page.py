@@ -55,7 +55,7 @@ def comparison_page(
     seeds = sorted({run.seed for run in runs})
     sections = [Section('Methods', _HOW_TO_READ, [_methods(rows, group, beside or {})])]
     if any(row.classes for row in rows):
-        sections.append(_classes(rows))
+        sections.append(_classes(metric, rows))
     sections += [
         _curves(metric, runs),
         _gallery(runs, num_images, images, annotations),
@@ -92,7 +92,7 @@ def _methods(
     return Table('Scores and paired differences', columns, cells)
 
 
-def _classes(rows: Sequence[Row]) -> Section:
+def _classes(metric: str, rows: Sequence[Row]) -> Section:
     """A table for each group: a class a row, scores of all methods, then their differences."""
     tables = []
     for group in dict.fromkeys(row.group for row in rows if row.classes):
@@ -109,7 +109,7 @@ def _classes(rows: Sequence[Row]) -> Section:
             ]
             for name in names
         ]
-        tables.append(Table(f'AP by class{group and f", {group}"}', columns, lines))
+        tables.append(Table(f'{metric} by class{group and f", {group}"}', columns, lines))
     text = (
         'Differences with their intervals, over images where there are any, else over seeds. '
         'Of twenty classes one interval leaves out 0 by chance alone.'
