@@ -109,7 +109,7 @@ def _classes(metric: str, rows: Sequence[Row]) -> Section:
             ]
             for name in names
         ]
-        tables.append(Table(f'{metric} by class{group and f", {group}"}', columns, lines))
+        tables.append(Table(f'Each class, {metric}{group and f", {group}"}', columns, lines))
     text = (
         'Differences with their intervals, over images where there are any, else over seeds. '
         'Of twenty classes one interval leaves out 0 by chance alone.'

@@ -147,3 +147,9 @@ def test_a_class_table_has_differences_and_scores(comparison):
     assert list(table.columns) == ['class', '<b>kd</b> − student', 'student', '<b>kd</b>']
     assert len(table.rows) == 3  # of the fourth class there is nothing to find
     assert all(row[1].ends for row in table.rows)
+
+
+def test_a_class_table_names_its_metric(runs):
+    metric, rows = compare(runs, {}, 'coco/bbox_mAP_75', draws=2)
+    page = comparison_page(metric, rows, runs, 'detections', 8)
+    assert section(page, 'Classes').parts[0].title == 'Each class, coco/bbox_mAP_75'
