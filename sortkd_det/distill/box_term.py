@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from sortkd_det.functional import check_scalar
+
 from .logit_batch import LogitBatch
 from .schedule import Schedule
 
@@ -73,4 +75,5 @@ class BoxTerm(nn.Module):
                 'expected two-stage detectors whose box heads say offsets (Faster R-CNN), or a '
                 'method without that term'
             )
-        return scale * batch.find_box_loss(self.bounded)
+        loss = check_scalar(batch.find_box_loss(self.bounded), 'find_box_loss')
+        return scale * loss

@@ -4,10 +4,11 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from mmengine.registry import Registry
 from torch import Tensor, nn
 
-from sortkd_det.functional import ACTIVATIONS, check_choice, check_finite
+from sortkd_det.functional import ACTIVATIONS, check_choice, check_finite, check_scalar
 from sortkd_det.losses import FeatureLoss, LogitLoss
 from sortkd_det.processors import operation_of
 from sortkd_det.registry import LOGIT_PROCESSORS, MODELS, build
@@ -149,6 +150,7 @@ class Term(nn.Module):
         Raises:
             ValueError: the term wants a second view, or boxes, and there are none; in debug
                 mode, logits of the teacher that are not finite.
+            RuntimeError: the loss or a processor changed in place what it was given.
         """
         for part in self.loss.modules():
             if hasattr(part, 'set_epoch'):  # a schedule of the loss's own: CTKD's reversal
@@ -161,7 +163,7 @@ class Term(nn.Module):
         views = self._views(batch)
         if scale == 0:
             return batch.student[:0].sum()
-        losses = [self._view_loss(view) for view in views]
+        losses = [self._view_loss_alone(view) for view in views]
         total = losses[0] if len(losses) == 1 else sum(losses)
         return total if scale == 1 else scale * total  # each multiplication is a kernel or two
 
@@ -186,6 +188,22 @@ class Term(nn.Module):
             )
         return [batch]
 
+    def _view_loss_alone(self, batch: LogitBatch) -> Tensor:
+        """The loss of a view, which all terms and the log see as it was."""
+        if torch.compiler.is_compiling():
+            return self._view_loss(batch)
+        given = {name: getattr(batch, name) for name in ('student', 'teacher', 'labels', 'weight')}
+        before = {name: tensor._version for name, tensor in given.items()}
+        loss = self._view_loss(batch)
+        for name, tensor in given.items():
+            if tensor._version != before[name]:
+                raise RuntimeError(
+                    f'the term {self.name} changed {name} of the batch in place, which other terms '
+                    'and the log read too; its loss and its processors must make new tensors: '
+                    'x * 2, not x.mul_(2) or x *= 2'
+                )
+        return loss
+
     def _view_loss(self, batch: LogitBatch) -> Tensor:
         student = self.process(self.student_processors, batch.student, batch)
         target = batch.teacher if self.target == 'teacher' else batch.student
@@ -194,7 +212,7 @@ class Term(nn.Module):
         if not isinstance(self.loss, LogitLoss):
             target = self.process(self.processors, target, batch)
             how = {'labels': batch.labels, 'weight': weight, 'avg_factor': avg_factor}
-            return self.loss(student, target, **how)
+            return check_scalar(self.loss(student, target, **how), self.name)
         # The loss applies the last processor: it may do so in the kernel that computes it.
         *earlier, last = self._operations(self.processors, batch) or [None]
         for operation in earlier:
@@ -233,7 +251,22 @@ def _check_call(loss: Any) -> None:
 def _build_processors(configs: Sequence[Any], name: str) -> list[Any]:
     if isinstance(configs, str | dict):
         raise TypeError(f'{name} must be a list, got {configs!r}; write [{configs!r}]')
-    return [build(LOGIT_PROCESSORS, config, 'processor') for config in configs]
+    processors = [build(LOGIT_PROCESSORS, config, 'processor') for config in configs]
+    for processor in processors:
+        _check_processor(processor)
+    return processors
+
+
+def _check_processor(processor: Any) -> None:
+    """Raise unless a processor takes what it is given."""
+    try:
+        inspect.signature(processor).bind(None, None, None)
+    except TypeError as error:
+        raise TypeError(
+            f'{getattr(processor, "__name__", type(processor).__name__)} is no processor: {error}; '
+            'expected a registered class whose objects are called with (logits, labels, '
+            'ignore_index)'
+        ) from error
 
 
 def _names_for(registry: Registry, activation: str, refused: str) -> str:

@@ -164,6 +164,48 @@ def check_weight(weight: Tensor | None, num_rows: int, may_wait: bool = False) -
         )
 
 
+def check_row_losses(losses: Tensor, num_rows: int, name: str) -> Tensor:
+    """Return what a loss gives for its rows, if it is one number for each.
+
+    Args:
+        losses: (num_rows,), floating.
+        num_rows: number of rows N.
+        name: what an error calls the loss.
+
+    Raises:
+        TypeError: not a tensor.
+        ValueError: another shape, which would be multiplied by the wrong weights.
+    """
+    if not isinstance(losses, Tensor):
+        raise TypeError(f'{name} must give a Tensor, got {type(losses).__name__}')
+    if losses.shape != (num_rows,):
+        raise ValueError(
+            f'{name} must give one number per row, shape ({num_rows},), got {tuple(losses.shape)}'
+        )
+    return losses
+
+
+def check_scalar(loss: Tensor, name: str) -> Tensor:
+    """Return what a loss gives for a batch, if it is one number.
+
+    Args:
+        loss: a tensor of shape ().
+        name: what an error calls the loss.
+
+    Raises:
+        TypeError: not a tensor.
+        ValueError: another shape, of which a run would take the mean.
+    """
+    if not isinstance(loss, Tensor):
+        raise TypeError(f'{name} must give a Tensor, got {type(loss).__name__}')
+    if loss.shape != ():
+        raise ValueError(
+            f'{name} must give one number, a Tensor of shape (), got {tuple(loss.shape)}; reduce '
+            'it as it is to count, with weight and avg_factor where it is given them'
+        )
+    return loss
+
+
 def _looks_at(numbers: Tensor, may_wait: bool) -> bool:
     """Whether a check may ask what the numbers of a tensor are."""
     return not torch.compiler.is_compiling() and (numbers.is_cpu or may_wait or is_debug())

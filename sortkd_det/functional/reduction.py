@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .checks import check_weight
+from .checks import check_row_losses, check_weight
 
 
 def reduce_rows(
@@ -20,8 +20,9 @@ def reduce_rows(
         Scalar tensor; for N = 0 a zero that keeps its graph.
 
     Raises:
-        ValueError: a weight of another shape.
+        ValueError: losses that are not one number per row; a weight of another shape.
     """
+    check_row_losses(losses, losses.shape[0] if losses.dim() else 1, 'a loss of rows')
     check_weight(weight, len(losses))
     if weight is not None:
         losses = losses * weight

@@ -13,6 +13,8 @@ from sortkd_det.functional import (
     check_labels,
     check_pair,
     check_positive,
+    check_row_losses,
+    check_scalar,
     check_weight,
     fused_loss,
     reduce_rows,
@@ -20,6 +22,8 @@ from sortkd_det.functional import (
 )
 
 from .temperature import build_temperature
+
+_UNWRITTEN = '{} has no formula; expected it to write {}'
 
 
 class LogitLoss(nn.Module):
@@ -83,7 +87,9 @@ class LogitLoss(nn.Module):
         Raises:
             TypeError, ValueError: logits that are no floating (N, C) pair, labels
                 that do not fit them, a weight of another shape, or an activation that the
-                loss is not made for.
+                loss is not made for; a subclass that gives other than one number for each
+                row, or for the batch.
+            NotImplementedError: a subclass without a formula.
         """
         if check_choice('activation', activation, ACTIVATIONS) not in self.activations:
             raise ValueError(
@@ -116,7 +122,9 @@ class LogitLoss(nn.Module):
                 loss = self.batch_loss(student, target, labels, weight, avg_factor)
             else:
                 rows = self.bernoulli_row_losses(student, target, labels)
+                check_row_losses(rows, len(student), f'{self._get_name()}.bernoulli_row_losses')
                 loss = reduce_rows(rows, weight, avg_factor)
+            check_scalar(loss, f'{self._get_name()}.batch_loss')
             return self.loss_weight * loss.to(dtype)
 
     def divergence(self, activation: str) -> Divergence | None:
@@ -139,15 +147,17 @@ class LogitLoss(nn.Module):
         avg_factor: float | Tensor | None,
     ) -> Tensor:
         """The loss of N ≥ 1 rows, a scalar tensor, before ``loss_weight``."""
-        return reduce_rows(self.row_losses(student, target, labels), weight, avg_factor)
+        rows = self.row_losses(student, target, labels)
+        check_row_losses(rows, len(student), f'{self._get_name()}.row_losses')
+        return reduce_rows(rows, weight, avg_factor)
 
     def row_losses(self, student: Tensor, target: Tensor, labels: Tensor) -> Tensor:
         """The loss of each row, (N,), before weights and the average."""
-        raise NotImplementedError
+        raise NotImplementedError(_UNWRITTEN.format(self._get_name(), 'row_losses or batch_loss'))
 
     def bernoulli_row_losses(self, student: Tensor, target: Tensor, labels: Tensor) -> Tensor:
         """:meth:`row_losses` of heads with a sigmoid for each class; label C: background."""
-        raise NotImplementedError
+        raise NotImplementedError(_UNWRITTEN.format(self._get_name(), 'bernoulli_row_losses'))
 
 
 class TemperedLoss(LogitLoss):
@@ -196,7 +206,7 @@ class TemperedLoss(LogitLoss):
         self, student: Tensor, target: Tensor, labels: Tensor, temperature: float | Tensor
     ) -> Tensor:
         """The loss of each row at one temperature, (N,)."""
-        raise NotImplementedError
+        raise NotImplementedError(_UNWRITTEN.format(self._get_name(), 'tempered_row_losses'))
 
     def bernoulli_row_losses(self, student: Tensor, target: Tensor, labels: Tensor) -> Tensor:
         """The sum over the temperatures of :meth:`tempered_bernoulli_row_losses`, (N,)."""
@@ -209,4 +219,5 @@ class TemperedLoss(LogitLoss):
         self, student: Tensor, target: Tensor, labels: Tensor, temperature: float | Tensor
     ) -> Tensor:
         """The loss of each row of sigmoid heads at one temperature, (N,)."""
-        raise NotImplementedError
+        name = 'tempered_bernoulli_row_losses'
+        raise NotImplementedError(_UNWRITTEN.format(self._get_name(), name))

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from sortkd_det.functional import check_positive
+from sortkd_det.functional import check_positive, check_scalar
 
 
 class FeatureLoss(nn.Module):
@@ -31,7 +31,8 @@ class FeatureLoss(nn.Module):
             Scalar tensor.
 
         Raises:
-            TypeError, ValueError: what is given is no pair of floating maps of one shape.
+            TypeError, ValueError: what is given is no pair of floating maps of one shape; a
+                subclass that gives other than one number.
         """
         for name, given in (('student', student), ('target', target)):
             if not isinstance(given, Tensor) or not given.is_floating_point():
@@ -44,8 +45,11 @@ class FeatureLoss(nn.Module):
             )
         dtype = torch.promote_types(student.dtype, torch.float32)
         with torch.autocast(student.device.type, enabled=False):
-            return self.loss_weight * self.map_loss(student.to(dtype), target.to(dtype))
+            loss = self.map_loss(student.to(dtype), target.to(dtype))
+            return self.loss_weight * check_scalar(loss, f'{self._get_name()}.map_loss')
 
     def map_loss(self, student: Tensor, target: Tensor) -> Tensor:
         """The loss of a pair of maps, a scalar tensor, before ``loss_weight``."""
-        raise NotImplementedError
+        raise NotImplementedError(
+            f'{self._get_name()} has no formula; expected it to write map_loss'
+        )

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -34,6 +36,64 @@ def test_each_term_speaks_for_itself_under_a_number(batch):
         for loss, config in zip(losses.values(), configs, strict=True):
             assert torch.equal(loss, Term(**config)(batch, now))
     assert float(method(batch, 1)['loss_distill_2'].detach()) == 0
+
+
+def doubled(logits, labels, ignore_index=None):
+    return logits.mul_(2)
+
+
+class ShiftsItsTarget(torch.nn.Module):
+    def forward(self, student, target, labels, weight, avg_factor):
+        target -= target.mean(1, keepdim=True)
+        return (student - target).square().mean()
+
+
+class ClearsWeights(torch.nn.Module):
+    def forward(self, student, target, labels, weight, avg_factor):
+        return (student * weight.fill_(0)[:, None]).sum()
+
+
+@pytest.mark.parametrize(
+    ('term', 'name'),
+    [
+        ({'loss': 'KDLoss', 'processors': [doubled]}, 'teacher'),
+        ({'loss': 'KDLoss', 'processors': [doubled, 'SortLogits']}, 'teacher'),
+        ({'loss': 'KDLoss', 'student_processors': [doubled]}, 'student'),
+        ({'loss': ShiftsItsTarget()}, 'teacher'),
+        ({'loss': ClearsWeights()}, 'weight'),
+    ],
+)
+def test_a_term_that_changes_what_all_are_given_is_refused(term, name):
+    """The terms after it, and the log, would have other logits than the heads gave."""
+    student, teacher = torch.randn(2, 6, 5, generator=torch.Generator().manual_seed(0))
+    made = student.requires_grad_() * 1  # by a network: a leaf refuses such changes itself
+    labels = torch.arange(6) % 5
+    batch = LogitBatch(made, teacher, labels, torch.ones(6), activation='softmax', background=4)
+    message = f'the term (KDLoss|S.*|C.*) changed {name} of the batch in place'
+    with pytest.raises(RuntimeError, match=message):
+        Method([term, {'loss': 'KDLoss'}])(batch, 1)
+
+
+@pytest.mark.parametrize('side', ['processors', 'student_processors'])
+def test_a_processor_that_takes_other_arguments_is_refused_at_once(side):
+    class OfLogitsAlone:
+        def __call__(self, logits):
+            return logits
+
+    with pytest.raises(TypeError, match=r'OfLogitsAlone is no processor: .*\(logits, labels, ig'):
+        Method([{'loss': 'KDLoss', side: [OfLogitsAlone()]}])
+
+
+def test_the_loss_of_a_term_is_one_number(batch):
+    class OfEachRow(torch.nn.Module):
+        def forward(self, student, target, labels, weight, avg_factor):
+            return (student - target).square().mean(1) * weight / avg_factor
+
+    with pytest.raises(ValueError, match=r'^OfEachRow must give one number, .* got \(6,\)'):
+        Method([{'loss': OfEachRow()}])(batch, 1)
+    of_boxes = replace(batch, find_box_loss=lambda bounded: batch.student.mean(1))
+    with pytest.raises(ValueError, match=r'^find_box_loss must give one number, .* got \(6,\)'):
+        Method([{'type': 'BoxTerm'}])(of_boxes, 1)
 
 
 def test_swapped_distillation_of_the_student_is_two_terms(batch):

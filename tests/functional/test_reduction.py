@@ -26,6 +26,13 @@ def test_no_rows_give_a_zero_that_keeps_its_graph(weight, avg_factor):
     assert none.grad.shape == (0,)
 
 
+@pytest.mark.parametrize('shape', [(4, 4), (4, 1), (1, 4), ()])
+@pytest.mark.parametrize('weight', [None, some_weight])
+def test_losses_that_are_not_one_number_a_row_are_refused(shape, weight):
+    with pytest.raises(ValueError, match='must give one number per row'):
+        reduce_rows(torch.ones(shape), weight)
+
+
 @pytest.mark.parametrize('shape', [(3,), (5,), (4, 1), (1,), ()])
 def test_a_weight_of_another_shape_is_refused(shape):
     with pytest.raises(ValueError, match=r'shape \(4,\), got'):

@@ -252,7 +252,79 @@ def test_a_loss_weight_below_zero_or_no_number_is_refused(cls):
             cls(loss_weight=value)
 
 
+# -- losses of a user's own --------------------------------------------------
+
+
 @pytest.mark.parametrize('cls', [LogitLoss, TemperedLoss])
-def test_a_subclass_must_say_what_a_row_costs(cls):
-    with pytest.raises(NotImplementedError):
-        cls()(*random_pair())
+@pytest.mark.parametrize('activation', ['softmax', 'sigmoid'])
+def test_a_subclass_must_say_what_a_row_costs(cls, activation):
+    class Unwritten(cls):
+        activations = ('softmax', 'sigmoid')
+
+    with pytest.raises(NotImplementedError, match=r'^Unwritten has no formula; .*row_losses'):
+        Unwritten()(*random_pair(), activation=activation)
+
+
+class OfRows(LogitLoss):
+    """A loss whose rows are what the test says."""
+
+    activations = ('softmax', 'sigmoid')
+
+    def __init__(self, reduce):
+        super().__init__()
+        self.reduce = reduce
+
+    def row_losses(self, student, target, labels):
+        return self.reduce((student - target).square())
+
+    bernoulli_row_losses = row_losses
+
+
+class OfABatch(OfRows):
+    """A loss that keeps what it gives for its rows."""
+
+    def batch_loss(self, student, target, labels, weight, avg_factor):
+        return self.row_losses(student, target, labels)
+
+
+SQUARE = (7, 7)  # as many rows as classes: whatever is left out fits the weights all the same
+
+
+@pytest.mark.parametrize('activation', ['softmax', 'sigmoid'])
+@pytest.mark.parametrize('weight', [None, torch.arange(7.0)])
+def test_rows_that_are_not_one_number_each_are_refused(activation, weight):
+    student, target, labels = random_pair(*SQUARE)
+    given = (student, target, labels, weight, None, None, activation)
+    right = (student - target).square().mean(1)
+    expected = right.mean() if weight is None else (right * weight).sum() / 7
+    torch.testing.assert_close(OfRows(lambda x: x.mean(1))(*given), expected)
+    wrong = {
+        r'\(7, 7\)': lambda x: x,
+        r'\(7, 1\)': lambda x: x.mean(1, keepdim=True),
+        r'\(1, 7\)': lambda x: x.mean(1)[None],
+        r'\(\)': lambda x: x.mean(),
+    }
+    for shape, reduce in wrong.items():
+        with pytest.raises(ValueError, match=rf'^OfRows.*row_losses .*shape \(7,\), got {shape}$'):
+            OfRows(reduce)(*given)
+    with pytest.raises(TypeError, match=r'row_losses must give a Tensor, got list'):
+        OfRows(lambda x: x.mean(1).tolist())(*given)
+
+
+def test_a_mean_over_the_rows_of_each_class_is_refused():
+    with pytest.raises(ValueError, match=r'row_losses must give .* shape \(5,\), got \(7,\)'):
+        OfRows(lambda x: x.mean(0))(*random_pair())
+
+
+@pytest.mark.parametrize(
+    ('reduce', 'error', 'message'),
+    [
+        (lambda x: x.mean(1), ValueError, r'one number, a Tensor of shape \(\), got \(7,\)'),
+        (lambda x: x.mean()[None], ValueError, r'got \(1,\)'),
+        (lambda x: float(x.mean()), TypeError, 'must give a Tensor, got float'),
+        (lambda x: (x.mean(), 1), TypeError, 'must give a Tensor, got tuple'),
+    ],
+)
+def test_a_batch_that_is_not_one_number_is_refused(reduce, error, message):
+    with pytest.raises(error, match=f'^OfABatch.batch_loss .*{message}'):
+        OfABatch(reduce)(*random_pair(*SQUARE))

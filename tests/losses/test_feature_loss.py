@@ -65,5 +65,22 @@ def test_a_negative_weight_is_refused(loss):
 
 
 def test_a_subclass_must_say_what_a_pair_of_maps_costs():
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(NotImplementedError, match='FeatureLoss has no formula; .* map_loss'):
         FeatureLoss()(*random_maps())
+
+
+@pytest.mark.parametrize(
+    ('reduce', 'error', 'message'),
+    [
+        (lambda x: x, ValueError, r'one number, a Tensor of shape \(\), got \(2, 3, 4, 5\)'),
+        (lambda x: x.mean((0, 2, 3)), ValueError, r'got \(3,\)'),
+        (lambda x: x.mean().item(), TypeError, 'must give a Tensor, got float'),
+    ],
+)
+def test_maps_that_are_not_reduced_to_one_number_are_refused(reduce, error, message):
+    class OfMaps(FeatureLoss):
+        def map_loss(self, student, target):
+            return reduce((student - target).detach().square())
+
+    with pytest.raises(error, match=f'^OfMaps.map_loss .*{message}'):
+        OfMaps()(*random_maps((2, 3, 4, 5)))
