@@ -15,8 +15,8 @@ class LearnedParameters:
     They are one more group of the student's own optimizer, so that unscaling under AMP and
     clipping see them, and have what its first group has: the first with the optimizer's own rate
     and decay, where parts of the student have others (``paramwise_cfg``). In checkpoints their
-    weights and optimizer state lie under a key of ours, and the student's entries are those of a
-    run without them.
+    weights and optimizer state, and the method's buffers, lie under a key of ours, and the
+    student's entries are those of a run without them.
 
     Args:
         method: whose parameters they are.
@@ -64,10 +64,11 @@ class LearnedParameters:
 
     def split_off(self, checkpoint: dict) -> dict[str, Any]:
         """Take the learned entries out of ``checkpoint['optimizer']`` and return them."""
-        if not self.parameters:
+        state = self.method.state_dict()
+        if not state:
             return {}
-        saved = {'method': {k: v.detach().cpu() for k, v in self.method.state_dict().items()}}
-        if 'optimizer' in checkpoint:
+        saved = {'method': {k: v.detach().cpu() for k, v in state.items()}}
+        if self.parameters and 'optimizer' in checkpoint:
             optimizer = dict(checkpoint['optimizer'])
             *groups, group = optimizer['param_groups']
             state = dict(optimizer['state'])
@@ -80,11 +81,9 @@ class LearnedParameters:
 
     def put_back(self, checkpoint: dict, saved: dict[str, Any] | None) -> None:
         """Undo :meth:`split_off`; a checkpoint without learned entries starts them afresh."""
-        if not self.parameters:
-            return
-        if saved and 'method' in saved:
+        if saved and 'method' in saved and self.method.state_dict():
             self.method.load_state_dict(saved['method'])
-        if 'optimizer' not in checkpoint:
+        if not self.parameters or 'optimizer' not in checkpoint:
             return
         optimizer = dict(checkpoint['optimizer'])
         groups = list(optimizer['param_groups'])

@@ -16,6 +16,7 @@ from sortkd_det.adapters import RoIHeadAdapter
 from sortkd_det.cli.config import run_config
 from sortkd_det.cli.runner import build_runner
 from sortkd_det.hooks import DistillHook
+from sortkd_det.losses import LogitLoss
 
 REPO = Path(__file__).parents[2]
 
@@ -275,6 +276,39 @@ def test_what_a_method_learns_is_trained_saved_apart_and_resumed(config):
     assert hook_of(resumed).method.terms[0].loss.temperature.theta.item() != pytest.approx(1.0)
     final = torch.load(f'{resumed.work_dir}/epoch_2.pth', weights_only=True)
     assert set(final['sortkd_det']) == {'method', 'optimizer'}
+
+
+class CentredLoss(LogitLoss):
+    """A loss that remembers where the teacher's logits lay, and learns nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer('centre', torch.zeros(1))
+
+    def row_losses(self, student, target, labels):
+        with torch.no_grad():
+            self.centre.lerp_(target.mean(), 0.1)
+        return (student - target + self.centre).square().mean(1)
+
+
+def test_what_a_loss_remembers_is_saved_and_resumed(config):
+    config.custom_hooks[0].method = [dict(loss=dict(type=CentredLoss))]
+    config.train_cfg.max_epochs = 2
+    whole = train(config, 'whole')
+    saved = torch.load(f'{whole.work_dir}/epoch_1.pth', weights_only=True)
+    assert list(saved['sortkd_det']) == ['method']
+    assert float(saved['sortkd_det']['method']['terms.0.loss.centre']) != 0
+    resumed = copy.deepcopy(config)
+    resumed.resume, resumed.load_from = True, f'{whole.work_dir}/epoch_1.pth'
+    resumed = train(resumed, 'resumed')
+    centres = [hook_of(run).method.terms[0].loss.centre for run in (whole, resumed)]
+    assert torch.equal(*centres)
+    for key, value in weights(whole).items():
+        assert torch.equal(value, weights(resumed)[key]), key
+    # Another method, which remembers nothing, takes the student and optimizer alone.
+    config.custom_hooks[0].method = [dict(loss='KDLoss')]
+    config.resume, config.load_from = True, f'{whole.work_dir}/epoch_1.pth'
+    assert train(config, 'other').epoch == 2
 
 
 @pytest.mark.parametrize('name', METHODS)

@@ -65,7 +65,7 @@ def test_a_negative_weight_is_refused(loss):
 
 
 def test_a_subclass_must_say_what_a_pair_of_maps_costs():
-    with pytest.raises(NotImplementedError, match='FeatureLoss has no formula; .* map_loss'):
+    with pytest.raises(NotImplementedError, match=r'FeatureLoss has no formula; .* map_loss'):
         FeatureLoss()(*random_maps())
 
 
