@@ -150,7 +150,9 @@ class DenseHeadReader(Reader):
         if scores.requires_grad:
             told = torch.arange(scores.numel(), device=scores.device) % 251  # exact in any dtype
             told = told.to(scores.dtype).view(scores.shape)
-            sent = torch.autograd.grad(scores, self.sources, told, retain_graph=True)
+            sent = torch.autograd.grad(
+                scores, self.sources, told, retain_graph=True, materialize_grads=True
+            )
             maps = _by_prior(self.head, sent)
         rows = [_as_rows(level.detach()) for level in maps]
         in_order = {

@@ -166,8 +166,8 @@ class RoIHeadAdapter(DetectorAdapter):
             N = all sampled RoIs, stage by stage, and C + 1 columns; background is C.
 
         Raises:
-            ValueError: a stage did not call its ``loss_cls`` once, on a row per RoI, or its
-                RoIs are of other images than these.
+            ValueError: a stage did not call its ``loss_cls`` once, on the logits that its box
+                head made of its RoIs, or these are of other images.
         """
         rois, calls = zip(*self.reader.calls(len(inputs)), strict=True)
         logits = [call.scores for call in calls]
@@ -244,6 +244,8 @@ class StageCalls(LossCalls):
     Attributes:
         rois: (N, 5), image index and x1, y1, x2, y2, last extracted; None: none were.
         rois_of_calls: those last extracted before each call.
+        made: (N, C + 1), the logits that the box head made last; None: it was not called.
+        made_of_calls: those last made before each call.
 
     Args:
         extractor: the stage's ``bbox_roi_extractor``, which may serve its mask head too.
@@ -252,7 +254,7 @@ class StageCalls(LossCalls):
 
     def __init__(self, extractor: nn.Module, bbox_head: nn.Module) -> None:
         super().__init__(bbox_head.loss_cls)
-        self.extractor = extractor
+        self.extractor, self.bbox_head = extractor, bbox_head
 
     def attach(self) -> list[RemovableHandle]:
         """Register the hooks on extractor and loss."""
@@ -260,18 +262,28 @@ class StageCalls(LossCalls):
         def see(feats: Any, rois: Tensor, *_: Any, **__: Any) -> None:
             self.rois = rois
 
-        return [Adapter.watch(self.extractor, see), *super().attach()]
+        def see_logits(output: Any) -> None:
+            self.made = output[0] if isinstance(output, list | tuple) else output
+
+        return [
+            Adapter.watch(self.extractor, see),
+            Adapter.watch_output(self.bbox_head, see_logits),
+            *super().attach(),
+        ]
 
     def append(self, call: LossCall) -> None:
-        """Keep a call and the RoIs of this moment."""
+        """Keep a call, and the RoIs and logits of this moment."""
         super().append(call)
         self.rois_of_calls.append(self.rois)
+        self.made_of_calls.append(self.made)
 
     def reset(self) -> None:
-        """Forget calls and RoIs; called before each forward."""
+        """Forget calls, RoIs and logits; called before each forward."""
         super().reset()
         self.rois: Tensor | None = None
         self.rois_of_calls: list[Tensor | None] = []
+        self.made: Tensor | None = None
+        self.made_of_calls: list[Tensor | None] = []
 
 
 class RoIReader(Reader):
@@ -299,8 +311,8 @@ class RoIReader(Reader):
             num_images: B.
 
         Raises:
-            ValueError: a stage did not call its ``loss_cls`` once, on a row per RoI, or its
-                RoIs are of other images than these.
+            ValueError: a stage did not call its ``loss_cls`` once, on the logits that its box
+                head made of its RoIs, or these are of other images.
         """
         found = []
         nothing = None  # a cascade stops at the first stage without RoIs
@@ -329,6 +341,15 @@ class RoIReader(Reader):
             raise ValueError(
                 f'{head} classified {len(call.scores)} rows from {num_rois} RoIs; expected one row '
                 'for each RoI'
+            )
+        made = stage.made_of_calls[0]
+        if made is not None and made is not call.scores and not _are_equal(made, call.scores):
+            raise ValueError(
+                f'{head} gave its {loss_cls} other logits than those that its '
+                f'{type(stage.bbox_head).__name__} made of the RoIs, or in another order; '
+                'RoIHeadAdapter expects them as they are, for it reads those of the teacher as its '
+                'box head makes them. An adapter of your own can read both alike '
+                '(docs/extending.md)'
             )
         return rois, call
 
@@ -461,6 +482,10 @@ def _checked_stage(stage: str | int, num_stages: int) -> str | int:
             f"'first', 'mean' or a whole number below {num_stages}, counted from 0; got {stage!r}"
         )
     return stage
+
+
+def _are_equal(a: Any, b: Tensor) -> bool:
+    return isinstance(a, Tensor) and torch.equal(a, b)
 
 
 def _joined(tensors: Sequence[Tensor]) -> Tensor:

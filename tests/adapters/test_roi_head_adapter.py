@@ -107,6 +107,30 @@ def test_a_head_that_passes_its_loss_by_is_refused(short, start):
         runner.train()
 
 
+@pytest.mark.parametrize(
+    'change', [lambda logits: logits + torch.linspace(-3, 3, 13), lambda logits: logits.flip(0)]
+)
+def test_a_head_whose_loss_sees_other_logits_than_it_made_is_refused(short, start, change):
+    """Logits that are adjusted to frequent classes, or rows that are shuffled with their labels:
+    the teacher's would be those of the RoIs as they are.
+    """
+    runner = start(short)
+    bbox_head = runner.model.roi_head.bbox_head
+    loss = bbox_head.loss
+    bbox_head.loss = lambda cls_score, *args, **kwargs: loss(change(cls_score), *args, **kwargs)
+    message = r'gave its CrossEntropyLoss other logits than those that its \w+ made of the RoIs'
+    with pytest.raises(ValueError, match=message):
+        runner.train()
+
+
+def test_a_head_that_copies_its_logits_for_its_loss_is_read(short, start):
+    runner = start(short)
+    bbox_head = runner.model.roi_head.bbox_head
+    loss = bbox_head.loss
+    bbox_head.loss = lambda cls_score, *args, **kwargs: loss(cls_score * 1, *args, **kwargs)
+    runner.train()
+
+
 def test_ground_truth_boxes_are_found_among_the_rois(short, start):
     runner = start(short)
     hook = distill_hook(runner)
