@@ -58,12 +58,21 @@ def check_readable(head: nn.Module, who: str) -> None:
 
 
 def activation_of_head(head: nn.Module) -> str:
-    """What it makes of its logits, ``'softmax'`` or ``'sigmoid'``."""
+    """What it makes of its logits, ``'softmax'`` or ``'sigmoid'``.
+
+    Raises:
+        ValueError: its classification loss does not tell, or has another name.
+    """
     if is_head(head, 'SSDHead'):
         return 'softmax'
     if is_head(head, 'CenterNetUpdateHead'):  # whose loss is one of heat maps
         return 'sigmoid'
-    return activation_of(getattr(head, 'loss_cls', None))
+    if not hasattr(head, 'loss_cls'):
+        raise ValueError(
+            f'{type(head).__name__} has no loss_cls, whose calls tell logits and labels; expected '
+            'a dense head as MMDetection has them, or an adapter of your own (docs/extending.md)'
+        )
+    return activation_of(head.loss_cls)
 
 
 def ask(head: nn.Module, features: Sequence[Tensor]) -> Any:
