@@ -19,6 +19,7 @@ from sortkd_det.files import write_json
 from .coco_bootstrap import COCO_METRICS, Resampled
 from .finished import Scored, class_points, in_points, main_metric
 from .paired import Difference, mean_and_deviation, over_images, over_seeds
+from .settings import differing
 
 _ROUNDED = 0.051  # points; MMDetection logs three decimals
 
@@ -37,6 +38,8 @@ class Row:
             mean over the seeds that both have.
         classes: class → score and differences, where there are detections, or scores of classes
             were logged.
+        notes: what is to be known besides, in sentences: settings in which its runs differ from
+            each other, or from those of its baseline in more than the method.
     """
 
     group: str
@@ -46,17 +49,20 @@ class Row:
     over_seeds: Difference | None = None
     over_images: Difference | None = None
     classes: Mapping[str, 'Row'] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
     def verdicts(self) -> list[str]:
-        """What may be said of it, a sentence for each kind of chance."""
+        """What may be said of it, a sentence for each kind of chance, and the notes."""
         name = f'{self.group}: {self.method}' if self.group else self.method
         if self.baseline and self.over_seeds is None:
-            return [f'{name} − {self.baseline}: not compared, for they have no seed in common']
-        return [
+            missing = f'{name} − {self.baseline}: not compared, for they have no seed in common'
+            return [missing, *self.notes]
+        said = [
             f'{name} − {self.baseline} over {each.unit}s {each}: {each.verdict()}'
             for each in (self.over_seeds, self.over_images)
             if each is not None
         ]
+        return [*said, *self.notes]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain types, for JSON."""
@@ -71,6 +77,7 @@ class Row:
             over_seeds=_plain(self.over_seeds),
             over_images=_plain(self.over_images),
             classes={name: row.as_dict() for name, row in self.classes.items()},
+            notes=list(self.notes),
         )
 
 
@@ -175,8 +182,28 @@ def compare(
             row = _with_images(row, mine, others, names, num_images, draws)
         else:
             row = _with_logged_classes(row, runs, metric)
-        rows.append(row)
+        rows.append(dataclasses.replace(row, notes=_notes(row, runs)))
     return metric, rows
+
+
+def _notes(row: Row, runs: Sequence[Scored]) -> list[str]:
+    """Where settings differ: from seed to seed, and from the baseline's in more than the method."""
+    own, other = (
+        [run for run in runs if (run.group, run.method) == (row.group, method)]
+        for method in (row.method, row.baseline)
+    )
+    notes, first = [], own[0]
+    for run in own[1:]:
+        if names := differing(first.settings, run.settings, method=True):
+            notes.append(
+                f'{first.name} and {run.name} are runs of other settings, and their mean is of no '
+                f'one method: they differ in {names}'
+            )
+    pairs = [(run, twin) for run in own for twin in other if run.seed == twin.seed]
+    for run, twin in pairs[:1]:
+        if names := differing(run.settings, twin.settings, method=False):
+            notes.append(f'{run.name} and {twin.name} differ in more than the method: {names}')
+    return notes
 
 
 def _annotations(runs: Sequence[Scored], given: Path | None) -> Path:

@@ -15,10 +15,12 @@ from mmengine.config import Config
 from sortkd_det.distill import read_config
 
 from .scalars import read_scalars
+from .settings import settings_of
 
 #: Where the test of a run leaves its detections, within the run's folder.
 DETECTIONS = 'test/detections.bbox.json'
 _STEP = re.compile(r'/(epoch|iter)_(\d+)\.\w+$')
+_TIME = re.compile(r'\d{8}_\d{6}')  # as MMEngine names the folder of a run's log
 _SEED = re.compile(r'seed_?(\d+)')
 _ON = {'test': 'test', 'val': 'last validation'}
 
@@ -42,6 +44,7 @@ class Scored:
         images: folder of what they are of, likewise.
         classes: names of the categories that count there; None: all, or it is not known.
         work_dir: of its training, which holds its scalars; None: it is not known.
+        settings: of its training, as :func:`settings_of` tells; empty: they are not known.
     """
 
     method: str
@@ -53,6 +56,7 @@ class Scored:
     images: Path | None = None
     classes: tuple[str, ...] | None = None
     work_dir: Path | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -105,7 +109,9 @@ class _Run:
             raise ValueError(f'{path} is no work dir of a run: it has no */vis_data/config.py')
         # A test that was run in the same work dir logs its config too, but no scalars.
         trained = [each for each in configs if each.with_name('scalars.json').is_file()]
-        self.config = read_config(str(trained[-1] if trained else configs[0]))
+        newest = trained[-1] if trained else configs[0]
+        self.config = read_config(str(newest))
+        self._begun = newest.parents[1].name
         logged = (self.config.get('randomness') or {}).get('seed')
         if seed is not None and logged != seed:
             raise ValueError(
@@ -133,10 +139,17 @@ class _Run:
             images=images_of(self.config),
             classes=classes_of(self.config),
             work_dir=self.path,
+            settings=settings_of(self.config),
         )
 
     def _check_tested(self) -> None:
-        """Refuse the test of a checkpoint from the midst of the training."""
+        """Refuse the test of a checkpoint from the midst of the training, or from before it."""
+        tested_at = self._test.parent.name
+        if all(map(_TIME.fullmatch, (self._begun, tested_at))) and tested_at < self._begun:
+            raise ValueError(
+                f'{self.path}: its test was run at {tested_at}, and its training went on at '
+                f'{self._begun}, after it; test its checkpoint anew'
+            )
         config = self._test.parent / 'vis_data/config.py'
         tested = read_config(str(config)).get('load_from') if config.is_file() else None
         step = _STEP.search(tested or '')  # the best of a training has another name

@@ -85,6 +85,20 @@ def test_a_test_of_a_checkpoint_from_the_midst_of_a_training_is_refused(tmp_path
     assert scores(read_finished([f'kd={run}'])[0]) == [('kd', 0, 0.5)]
 
 
+def test_a_test_from_before_the_last_training_is_refused(tmp_path):
+    """A run that was begun anew in its folder, with other settings, and not tested again."""
+    run = write_run(tmp_path / 'kd', 0, tested=0.5)
+    assert scores(read_finished([f'kd={run}'])[0]) == [('kd', 0, 0.5)]
+    (run / '20261101_120000').rename(run / '20261102_090000')
+    with pytest.raises(ValueError, match=r'run at 20261101_130000, and its training went on at 20'):
+        read_finished([f'kd={run}'])
+
+
+def test_settings_of_the_training_are_read(tmp_path):
+    run = write_run(tmp_path / 'kd', 0)
+    assert read_finished([f'kd={run}'])[0][0].settings == {'train_cfg.max_epochs': '2'}
+
+
 def test_a_training_that_was_made_longer_is_judged_by_its_end(tmp_path):
     run = write_run(tmp_path / 'kd', 0)
     later = run / '20261101_130000/vis_data'
