@@ -14,6 +14,7 @@ from sortkd_det.losses import FeatureLoss
 from sortkd_det.registry import MODELS, build
 
 from .feature_batch import FeatureBatch
+from .own_parts import check_unchanged, tell_epoch, versions_of
 from .schedule import Schedule
 
 
@@ -125,7 +126,9 @@ class FeatureTerm(nn.Module):
             ValueError: numbers of levels that differ, without ``num_levels``; channels that
                 differ and were not known to; in debug mode, features of the teacher that are
                 not finite.
+            RuntimeError: the loss changed in place what it was given.
         """
+        tell_epoch(self.loss, now)
         numbers = len(batch.student), len(batch.teacher)
         if self.num_levels is None and numbers[0] != numbers[1]:
             raise ValueError(
@@ -137,8 +140,16 @@ class FeatureTerm(nn.Module):
         scale = self.schedule.scale(now)
         if scale == 0:
             return sum(batch.student[level][:0].sum() for level in levels)
-        pairs = ((batch.student[level], batch.teacher[level]) for level in levels)
-        return scale * sum(self._level_loss(level, *pair) for level, pair in enumerate(pairs))
+        pairs = [(batch.student[level], batch.teacher[level]) for level in levels]
+        given = {
+            f'level {level} of the {who}': features
+            for level, pair in enumerate(pairs)
+            for who, features in zip(('student', 'teacher'), pair, strict=True)
+        }
+        before = versions_of(given)
+        loss = scale * sum(self._level_loss(level, *pair) for level, pair in enumerate(pairs))
+        check_unchanged(self.name, given, before)
+        return loss
 
     def _level_loss(self, level: int, student: Tensor, teacher: Tensor) -> Tensor:
         teacher = teacher.to(torch.promote_types(teacher.dtype, torch.float32))

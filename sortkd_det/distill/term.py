@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from mmengine.registry import Registry
 from torch import Tensor, nn
 
@@ -14,6 +13,7 @@ from sortkd_det.processors import operation_of
 from sortkd_det.registry import LOGIT_PROCESSORS, MODELS, build
 
 from .logit_batch import LogitBatch
+from .own_parts import check_unchanged, tell_epoch, versions_of
 from .rows import RowChoice
 from .schedule import Schedule
 
@@ -152,9 +152,7 @@ class Term(nn.Module):
                 mode, logits of the teacher that are not finite.
             RuntimeError: the loss or a processor changed in place what it was given.
         """
-        for part in self.loss.modules():
-            if hasattr(part, 'set_epoch'):  # a schedule of the loss's own: CTKD's reversal
-                part.set_epoch(now)
+        tell_epoch(self.loss, now)
         scale = self.schedule.scale(now)
         if self.of == 'boxes' and scale != 0:
             batch = self._boxes(batch)
@@ -190,18 +188,10 @@ class Term(nn.Module):
 
     def _view_loss_alone(self, batch: LogitBatch) -> Tensor:
         """The loss of a view, which all terms and the log see as it was."""
-        if torch.compiler.is_compiling():
-            return self._view_loss(batch)
         given = {name: getattr(batch, name) for name in ('student', 'teacher', 'labels', 'weight')}
-        before = {name: tensor._version for name, tensor in given.items()}
+        before = versions_of(given)
         loss = self._view_loss(batch)
-        for name, tensor in given.items():
-            if tensor._version != before[name]:
-                raise RuntimeError(
-                    f'the term {self.name} changed {name} of the batch in place, which other terms '
-                    'and the log read too; its loss and its processors must make new tensors: '
-                    'x * 2, not x.mul_(2) or x *= 2'
-                )
+        check_unchanged(self.name, given, before)
         return loss
 
     def _view_loss(self, batch: LogitBatch) -> Tensor:

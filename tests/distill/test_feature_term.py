@@ -42,6 +42,31 @@ def test_the_loss_is_summed_over_the_levels():
     assert torch.allclose(FeatureTerm('PKDLoss', weight=6)(batch, 1), expected)
 
 
+def test_a_loss_with_a_schedule_of_its_own_is_told_the_epoch():
+    class Scheduled(FitNetLoss):
+        def set_epoch(self, now):
+            self.loss_weight = now
+
+    batch, term = make_batch(), FeatureTerm(Scheduled(), begin=2)
+    plain = FeatureTerm('FitNetLoss')(batch, 1)
+    for now, factor in ((5, 5), (2, 2), (1, 0)):  # 1 is outside of its own schedule
+        assert torch.allclose(term(batch, now), factor * plain)
+        assert term.loss.loss_weight == now
+
+
+@pytest.mark.parametrize('side', ['student', 'teacher'])
+def test_a_loss_that_changes_the_features_is_refused(side):
+    class Changes(FitNetLoss):
+        def map_loss(self, student, target):
+            loss = super().map_loss(student, target)
+            with torch.no_grad():
+                (student if side == 'student' else target).relu_()
+            return loss
+
+    with pytest.raises(RuntimeError, match=f'term Changes changed level 0 of the {side} of the'):
+        FeatureTerm(Changes())(make_batch(), 1)
+
+
 @pytest.mark.parametrize(('num_levels', 'counted'), [(1, 1), (2, 2), (3, 3), (9, 3)])
 def test_the_first_levels_count_or_all_if_there_are_fewer(num_levels, counted):
     batch = make_batch()
