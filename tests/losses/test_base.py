@@ -15,7 +15,7 @@ from every_loss import (
 )
 from mmdet.models.losses.utils import weight_reduce_loss
 
-from sortkd_det.losses import ClassGramLoss, DISTLoss, LogitLoss, TemperedLoss
+from sortkd_det.losses import ClassGramLoss, DISTLoss, KDLoss, LogitLoss, TemperedLoss
 
 
 def test_every_kind_of_loss_is_here():
@@ -253,6 +253,24 @@ def test_a_loss_weight_below_zero_or_no_number_is_refused(cls):
 
 
 @pytest.mark.parametrize('cls', [LogitLoss, TemperedLoss])
-def test_a_subclass_must_say_what_a_row_costs(cls):
+@pytest.mark.parametrize('activation', ['softmax', 'sigmoid'])
+def test_a_subclass_must_say_what_a_row_costs(cls, activation):
+    class Silent(cls):
+        activations = ('softmax', 'sigmoid')
+
     with pytest.raises(NotImplementedError):
-        cls()(*random_pair())
+        Silent()(*random_pair(), activation=activation)
+
+
+@pytest.mark.parametrize(
+    ('rewrite', 'error', 'message'),
+    [
+        (lambda target, labels: target[:, 1:], ValueError, r'got shapes \(5, 7\) and \(5, 6\)'),
+        (lambda target, labels: target[:1], ValueError, r'got shapes \(5, 7\) and \(1, 7\)'),
+        (lambda target, labels: target.argsort(1), TypeError, 'target must be of a floating dtype'),
+    ],
+)
+def test_a_rewriting_that_gives_no_logits_of_the_same_rows_is_refused(rewrite, error, message):
+    student, target, labels = random_pair()
+    with pytest.raises(error, match=message):
+        KDLoss()(student, target, labels, rewrite=rewrite)
