@@ -128,6 +128,7 @@ def test_names_that_look_like_markup_are_shown(capsys):
     assert '[/red]kd' in said
     assert 'a[bold]b' in said
     assert 'a:cat:b' in said
+    assert 'by class' not in said  # there are none
 
 
 def test_what_is_shown_are_columns_of_what_there_is_classes_and_verdicts(capsys):
@@ -282,6 +283,33 @@ def test_detections_give_what_cocometric_logs(annotations, detections, index, me
         ValueError, match=rf'have a {metric} of \d+\.\d\d, and its test logged 90.0'
     ):
         compare(wrong, {}, metric, draws=2)
+
+
+@pytest.mark.parametrize(('index', 'metric'), [*enumerate(COCO_METRICS)][:2])
+def test_of_an_image_and_class_as_many_detections_count_as_in_cocometric(
+    annotations, detections, index, metric
+):
+    path = detections('many', 1)
+    found = json.loads(path.read_text())
+    first = next(box for box in found if box['category_id'] == 1)
+    # A hundred false ones come before it, so that it is the first that COCO's AP does not see.
+    false = {**first, 'bbox': [900, 900, 5, 5], 'score': 1.0}
+    truths = json.loads(annotations.read_text())['annotations']
+    own = [t for t in truths if t['image_id'] == first['image_id'] and t['category_id'] == 1]
+    hits = [{**first, 'bbox': truth['bbox'], 'score': 0.99} for truth in own]
+    path.write_text(json.dumps([*[false] * 100, *hits, *found]))
+    (row,) = compare([Scored('kd', 0, detections=path)], {}, metric, annotations=annotations)[1]
+    assert row.scores[0] == pytest.approx(100 * coco_stats(annotations, path)[index])
+
+
+def test_intervals_over_images_are_shown(annotations, detections, capsys):
+    few, many = detections('few', 0.4), detections('many', 1)
+    runs = [Scored('few', 0, detections=few), Scored('many', 0, detections=many)]
+    rows = compare(runs, {'many': 'few'}, draws=20, annotations=annotations)[1]
+    show(rows, 'title')
+    said = capsys.readouterr().out
+    assert 'over images, 95% interval' in said
+    assert f'{rows[1].over_images}' in said
 
 
 def test_detections_give_no_other_metric(annotations, detections):
