@@ -122,7 +122,8 @@ def contain(boxes: Tensor, points: Tensor) -> Tensor:
 
 def centres(boxes: Tensor) -> Tensor:
     """(N, 2), the centres of (N, 4) boxes; of (N, 2) points the points themselves."""
-    return (boxes[:, :2] + boxes[:, -2:]).float() / 2
+    boxes = boxes.float()  # their sum has no place in half precision
+    return (boxes[:, :2] + boxes[:, -2:]) / 2
 
 
 def _numbers(like: Tensor) -> Tensor:

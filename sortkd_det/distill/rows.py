@@ -43,7 +43,7 @@ class RowChoice:
         of a batch on several processes give the gradient that one process gives for the whole.
         """
         weight = batch.weight
-        if self.loss_rows == 'foreground' and batch.background is not None:
+        if self.loss_rows == 'foreground':
             weight = weight * batch.is_positive
         divisor = self._divisor(batch, weight > 0)
         if self.confidence_quantile is not None and len(weight):

@@ -28,8 +28,6 @@ def swap_logits(logits: Tensor, labels: Tensor, ignore_index: int | None = None)
     (Multimedia Systems 2025), the swap of section 3.
     """
     check_labels(logits, labels, ignore_index)
-    if logits.numel() == 0:
-        return logits.clone()
     label = labels[:, None]
     with torch.no_grad():
         top_logit, top = logits.max(1, keepdim=True)

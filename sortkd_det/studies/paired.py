@@ -42,7 +42,7 @@ class Difference:
     @property
     def is_noise(self) -> bool:
         """Whether 0 lies in the interval, or there is none."""
-        return self.low is None or self.high is None or self.low <= 0 <= self.high
+        return self.low is None or self.low <= 0 <= self.high
 
     def __str__(self) -> str:
         """``'+0.37 [-0.65, +1.39] (3)'``, or ``'+0.37 (1)'`` without an interval."""

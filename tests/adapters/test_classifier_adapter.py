@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sortkd_det.adapters import ClassifierAdapter, count_classes, find_adapter
-from sortkd_det.distill import Teacher
+from sortkd_det.distill import ClassMap, Teacher
 from sortkd_det.registry import MODELS
 
 PREPROCESSOR = {'type': 'ImagePreprocessor', 'mean': (0.5, 0.4, 0.3), 'std': (0.2, 0.3, 0.25)}
@@ -51,6 +51,19 @@ def test_it_is_found_for_two_classifiers_and_no_others(make_teacher):
     assert not ClassifierAdapter.accepts(network(), torch.nn.Identity())
     assert not ClassifierAdapter.accepts(torch.nn.Identity(), teacher)
     assert count_classes(network(5)) == {'num_classes': 5}
+
+
+def test_a_teacher_of_the_same_classes_in_another_order_is_refused(make_teacher):
+    teacher = make_teacher()
+    teacher.class_map = ClassMap(['red', 'green', 'blue'], ['blue', 'green', 'red'])
+    with pytest.raises(ValueError, match="same classes in another order: class 0 is 'blue'"):
+        ClassifierAdapter(network(), teacher)
+
+
+def test_the_place_of_an_image_is_all_of_it(make_teacher):
+    images = views_of(1)[0][:3, :, :24]
+    batch = batch_of(ClassifierAdapter(network(), make_teacher()), images, torch.tensor([0, 2, 1]))
+    assert batch.find_places().tolist() == [[index, 0, 0, 32, 24] for index in range(3)]
 
 
 def test_each_view_is_read_once_from_both(make_teacher):

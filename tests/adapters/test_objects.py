@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from sortkd_det.adapters.objects import Objects
+from sortkd_det.adapters.objects import Objects, centres
 
 BOXES = [[[0.0, 0, 10, 10], [2, 2, 14, 12], [30, 30, 50, 50]], [], [[0, 0, 10, 10]]]
 LABELS = [[0, 1, 0], [], [0]]
@@ -59,6 +59,30 @@ def test_a_row_is_of_what_it_overlaps_most_of_its_label(objects):
     assert found.tolist() == [0, 1, 0, 2]  # the last is nearest to it
     assert objects.by_overlap(boxes[:1], rows(0), rows(2)).tolist() == [3]
     assert objects.by_overlap(boxes[:0], rows(), rows()).tolist() == []
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_large_boxes_in_half_precision_overlap_as_they_do(dtype):
+    boxes = [[0.0, 0, 1024, 1024], [696, 696, 712, 712]]
+    found = Objects.of(
+        [
+            SimpleNamespace(
+                gt_instances=SimpleNamespace(
+                    bboxes=torch.tensor(boxes, dtype=torch.float64), labels=rows(0, 0)
+                )
+            )
+        ]
+    )
+    assert found.boxes.dtype == torch.float32
+    row = torch.tensor([[304.0, 304, 1104, 1104]], dtype=dtype)  # an area that float16 has not
+    assert row.tolist() == [[304, 304, 1104, 1104]]
+    assert found.by_overlap(row, rows(0), rows(0)).tolist() == [0]  # though 1 is nearer
+
+
+def test_centres_of_boxes_in_half_precision_lie_between_their_ends():
+    boxes = torch.tensor([[1001.0, 3, 1100, 8]], dtype=torch.float16)
+    assert centres(boxes).tolist() == [[1050.5, 5.5]]
+    assert centres(boxes[:, :2]).tolist() == [[1001, 3]]
 
 
 @pytest.mark.parametrize(('label', 'image'), [(2, 0), (0, 1), (1, 2)])

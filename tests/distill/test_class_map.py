@@ -119,10 +119,14 @@ def test_what_is_left_out_is_said_in_one_line(mapped, caplog, monkeypatch):
     mapped.tell()
     ClassMap(OWN, OTHER, unmapped='ignore').tell()
     ClassMap(OWN, OWN).tell()
+    ClassMap(['bus'], list('abcde') + ['bus']).tell()
+    ClassMap(['bus'], list('abcdefg') + ['bus']).tell()
     assert said == [
         'the teacher teaches 3 of its 5 classes by name; left out are car, bus',
         'the teacher teaches 2 of its 5 classes by name; left out are car, person, bus; '
         'not taught, as it lacks them, are pedestrian',
+        'the teacher teaches 1 of its 6 classes by name; left out are a, b, c, d, e',
+        'the teacher teaches 1 of its 8 classes by name; left out are a, b, c, d, e and 2 more',
     ]
 
 

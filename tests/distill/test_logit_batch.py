@@ -30,7 +30,7 @@ def test_background_is_a_column_of_a_softmax_and_none_of_a_sigmoid():
     assert softmax.is_positive.tolist() == [True, False, False]
     classifier = make(activation='softmax', background=None, labels=torch.tensor([0, 1, 1]))
     assert (classifier.background_column, classifier.label_without_column) == (None, None)
-    assert classifier.is_positive.all()
+    assert classifier.is_positive.tolist() == [True, True, True]
 
 
 def test_a_sigmoid_head_may_have_one_class():
@@ -152,4 +152,12 @@ def test_numbers_of_both_views_are_looked_at_when_asked_for(name, bad, message):
     batch.check_numbers()
     getattr(second, name)[1] = bad
     with pytest.raises(ValueError, match=message):
+        batch.check_numbers()
+
+
+@pytest.mark.parametrize('name', ['weight', 'labels'])
+def test_numbers_on_other_devices_are_looked_at_when_asked_for(name):
+    batch = make(**{name: getattr(make(), name).to('meta')})
+    # A tensor without numbers says so when it is asked for them.
+    with pytest.raises((RuntimeError, NotImplementedError), match='meta'):
         batch.check_numbers()

@@ -287,6 +287,7 @@ def convert(teacher, student_settings, teacher_settings):
         (IMAGENET, {**IMAGENET, 'pad_value': 3}),
         ({**IMAGENET, 'pad_value': 5}, IMAGENET),
         ({**IMAGENET, 'pad_size_divisor': 1}, {**CAFFE, 'pad_size_divisor': 64, 'pad_value': -2}),
+        ({**CAFFE, 'pad_size_divisor': 1}, {**CAFFE, 'pad_size_divisor': 80}),
         (IMAGENET, {'pad_size_divisor': 32}),
         ({'pad_size_divisor': 32, 'bgr_to_rgb': True}, IMAGENET),
         ({'pad_size_divisor': 32}, CAFFE),

@@ -6,9 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sortkd_det.functional import (
+    bernoulli_divergence,
+    decoupled_bernoulli,
     decoupled_kd,
+    focused_cross_entropy,
     kl_divergence,
     normalized_kd,
+    plackett_luce,
     sort_logits,
     transformed_kd,
 )
@@ -233,6 +237,29 @@ def test_the_label_is_left_out_of_nckd():
     tckd, after = decoupled_kd(moved, target, labels)
     assert torch.equal(before, after)
     assert not torch.allclose(tckd, decoupled_kd(student, target, labels)[0])
+
+
+@pytest.mark.parametrize(
+    ('divergence', 'others'),
+    [
+        (kl_divergence, ()),
+        (bernoulli_divergence, ()),
+        (focused_cross_entropy, (1.0,)),
+        (decoupled_kd, ('labels',)),
+        (decoupled_bernoulli, ('labels',)),
+        (normalized_kd, ('labels',)),
+        (plackett_luce, ('labels',)),
+    ],
+)
+def test_the_temperature_is_one_where_none_is_given(divergence, others):
+    student, target, labels = random_pair()
+    arguments = [labels if other == 'labels' else other for other in others]
+    torch.testing.assert_close(
+        divergence(student, target, *arguments),
+        divergence(student, target, *arguments, 1.0),
+        rtol=0,
+        atol=0,
+    )
 
 
 # -- gradients and numerics --------------------------------------------------

@@ -15,6 +15,11 @@ def test_equals_mmdetections_reduction(weight, avg_factor):
     torch.testing.assert_close(reduce_rows(losses, weight, avg_factor), expected, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize(('weight', 'expected'), [(None, 3.0), (torch.tensor([0.5]), 1.5)])
+def test_a_single_row_is_its_own_average(weight, expected):
+    assert reduce_rows(torch.tensor([3.0]), weight) == expected
+
+
 @pytest.mark.parametrize('avg_factor', [None, 0.0, 2.0])
 @pytest.mark.parametrize('weight', [None, torch.zeros(0)])
 def test_no_rows_give_a_zero_that_keeps_its_graph(weight, avg_factor):

@@ -190,8 +190,13 @@ def test_a_row_with_its_label_at_the_maximum_is_unchanged(sort, batch):
 
 @paths
 def test_a_row_whose_label_shares_the_maximum_is_unchanged(sort):
-    logits = torch.tensor([[2.0, 2.0, 1.0, 2.0]]).repeat(3, 1)
-    assert_same_bits(sort(logits, torch.tensor([0, 1, 3])), logits)
+    for row in ([2.0, 2.0, 1.0, 2.0], [0.0, -0.0, -1.0, -0.0]):
+        logits = torch.tensor([row]).repeat(3, 1).requires_grad_()
+        result = sort(logits, torch.tensor([0, 1, 3]))
+        assert_same_bits(result.detach(), logits.detach())
+        upstream = torch.arange(12.0).view(3, 4)
+        (gradient,) = torch.autograd.grad(result, logits, upstream)
+        assert torch.equal(gradient, upstream)
 
 
 @paths
@@ -273,6 +278,11 @@ def test_kernel_and_torch_path_agree_on_zeros_infinities_and_nans(data):
     labels = data.draw(arrays(np.int64, 3, elements=st.integers(0, 5)))
     logits, labels = torch.tensor(rows), torch.tensor(labels)
     assert_same_bits(sort_logits(logits, labels), sort_with_torch(logits, labels))
+    # The same numbers; which of two zeros has the sign may differ.
+    expected = sort_with_torch(logits, labels)
+    torch.testing.assert_close(
+        sort_in_full(logits, labels), expected, rtol=0, atol=0, equal_nan=True
+    )
 
 
 @paths
@@ -346,6 +356,20 @@ def test_a_label_out_of_range_is_named_with_its_row_and_the_range(dtype, label):
     with pytest.raises(ValueError, match=rf'0…3; row 2 has {label} \(2 of 4 rows') as error:
         sort_logits(torch.zeros(4, 4, dtype=dtype), labels)
     assert 'ignore_index' not in str(error.value)
+
+
+@pytest.mark.parametrize('row', [0, 1500, 2999])
+def test_a_label_out_of_range_in_a_matrix_that_threads_share_is_named(row):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        logits, labels = torch.zeros(3000, 200), torch.zeros(3000, dtype=torch.int64)
+        assert logits.numel() > 2 * sort_module._WORTH_A_THREAD
+        labels[row] = 200
+        with pytest.raises(ValueError, match=rf'row {row} has 200 \(1 of 3000 rows'):
+            sort_logits(logits, labels)
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize('dtype', DTYPES)

@@ -88,6 +88,14 @@ def test_a_told_sort_does_what_it_says():
     assert torch.equal(told, sort_classes(logits, labels, 6, IGNORED))
 
 
+def test_a_told_sort_leaves_a_single_class_as_it_is_in_a_tensor_of_its_own():
+    logits = torch.tensor([[1.0], [2.0]])
+    found = Sort(IGNORED, 1)(logits, torch.tensor([0, 1]))
+    assert torch.equal(found, logits)
+    found.zero_()
+    assert logits.tolist() == [[1.0], [2.0]]
+
+
 @pytest.mark.cuda
 @pytest.mark.parametrize('dtype', DTYPES)
 def test_on_cuda_it_is_the_same_to_the_bit(dtype):

@@ -67,6 +67,30 @@ def test_no_rows_and_half_precision_are_served(pair, dtype):
         assert found.isfinite().all()
 
 
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_log_odds_of_half_precision_are_those_in_float64_of_the_same_numbers(dtype):
+    logits = draw(6).to(dtype)
+    found = translate(logits, 'softmax', 'sigmoid')
+    chance = logits.double().softmax(1)[:, :-1]
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), chance.logit(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('pair', itertools.permutations(['softmax', 'sigmoid']))
+def test_what_is_no_logits_is_refused(pair):
+    with pytest.raises(TypeError, match=r'logits must be of a floating dtype, got torch\.int64'):
+        translate(torch.zeros(2, 3, dtype=torch.int64), *pair)
+    with pytest.raises(ValueError, match=r'logits must have shape \(N, C\), got \(3,\)'):
+        translate(torch.zeros(3), *pair)
+
+
+def test_a_softmax_over_background_alone_and_a_sigmoid_of_no_class_are_refused():
+    with pytest.raises(ValueError, match=r'at least 2 classes \(columns\), got \(2, 1\)'):
+        translate(torch.zeros(2, 1), 'softmax', 'sigmoid')
+    with pytest.raises(ValueError, match=r'at least 1 classes \(columns\), got \(2, 0\)'):
+        translate(torch.zeros(2, 0), 'sigmoid', 'softmax')
+
+
 @pytest.mark.parametrize('pair', [('softmax', 'tanh'), ('tanh', 'softmax')])
 def test_another_activation_is_refused(pair):
     with pytest.raises(ValueError, match=r"must be one of 'softmax', 'sigmoid', got 'tanh'"):

@@ -15,7 +15,7 @@ from every_loss import (
 )
 from mmdet.models.losses.utils import weight_reduce_loss
 
-from sortkd_det.losses import ClassGramLoss, DISTLoss, LogitLoss, TemperedLoss
+from sortkd_det.losses import ClassGramLoss, DISTLoss, KDLoss, LogitLoss, TemperedLoss
 
 
 def test_every_kind_of_loss_is_here():
@@ -328,3 +328,17 @@ def test_a_mean_over_the_rows_of_each_class_is_refused():
 def test_a_batch_that_is_not_one_number_is_refused(reduce, error, message):
     with pytest.raises(error, match=f'^OfABatch.batch_loss .*{message}'):
         OfABatch(reduce)(*random_pair(*SQUARE))
+
+
+@pytest.mark.parametrize(
+    ('rewrite', 'error', 'message'),
+    [
+        (lambda target, labels: target[:, 1:], ValueError, r'got shapes \(5, 7\) and \(5, 6\)'),
+        (lambda target, labels: target[:1], ValueError, r'got shapes \(5, 7\) and \(1, 7\)'),
+        (lambda target, labels: target.argsort(1), TypeError, 'target must be of a floating dtype'),
+    ],
+)
+def test_a_rewriting_that_gives_no_logits_of_the_same_rows_is_refused(rewrite, error, message):
+    student, target, labels = random_pair()
+    with pytest.raises(error, match=message):
+        KDLoss()(student, target, labels, rewrite=rewrite)

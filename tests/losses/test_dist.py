@@ -18,6 +18,24 @@ def test_dist_adds_both_relations_by_their_weights():
         torch.testing.assert_close(loss(student, target, labels), expected, rtol=1e-5, atol=0)
 
 
+@pytest.mark.parametrize('scale', [1.0, 0.01])
+def test_within_a_class_the_shares_of_the_weights_count_however_small_they_are(scale):
+    student, target, labels = random_pair(dtype=torch.float64)
+    weight = scale * torch.tensor([1.0, 0.0, 0.5, 2.0, 0.5], dtype=torch.float64)
+    share = (weight / weight.sum()).tolist()
+
+    def covariance(x, y):
+        a, b = (sum(p * v for p, v in zip(share, values, strict=True)) for values in (x, y))
+        return sum(p * (v - a) * (w - b) for p, v, w in zip(share, x, y, strict=True))
+
+    columns = zip(student.softmax(1).T.tolist(), target.softmax(1).T.tolist(), strict=True)
+    within = sum(
+        1 - covariance(x, y) / (covariance(x, x) * covariance(y, y)) ** 0.5 for x, y in columns
+    )
+    found = DISTLoss(beta=0)(student, target, labels, weight)
+    assert float(found) == pytest.approx(within / 7, rel=1e-4)
+
+
 @pytest.mark.parametrize(
     ('arguments', 'error', 'message'),
     [

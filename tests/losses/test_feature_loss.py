@@ -39,6 +39,23 @@ def test_half_precision_is_computed_in_float32(loss, dtype):
     assert torch.equal(found, expected)
 
 
+def test_a_product_of_matrices_is_not_rounded_under_autocast():
+    class Gram(FeatureLoss):
+        def map_loss(self, student, target):
+            a, b = (maps.flatten(1) for maps in (student, target))
+            return (a @ a.T - b @ b.T).square().mean()
+
+    student, teacher = random_maps(dtype=torch.float32)
+    expected = Gram()(student, teacher)
+    with torch.autocast('cpu', torch.bfloat16):
+        assert torch.equal(Gram()(student, teacher), expected)
+
+
+@losses
+def test_a_weight_of_zero_is_allowed_and_gives_zero(loss):
+    assert type(loss)(loss_weight=0)(*random_maps()) == 0
+
+
 @losses
 @pytest.mark.parametrize(
     ('student', 'target', 'error', 'message'),

@@ -122,10 +122,26 @@ def test_methods_without_a_common_seed_are_said_not_to_be_compared():
 
 
 def test_names_that_look_like_markup_are_shown(capsys):
-    show(compare([*top1('[/red]kd', 70), *top1('a[bold]b', 71)], {'a[bold]b': '[/red]kd'})[1], 't')
+    runs = [*top1('[/red]kd', 70), *top1('a[bold]b', 71), *top1('a:cat:b', 72)]
+    show(compare(runs, {'a[bold]b': '[/red]kd'})[1], 't')
     said = capsys.readouterr().out
     assert '[/red]kd' in said
     assert 'a[bold]b' in said
+    assert 'a:cat:b' in said
+    assert 'by class' not in said  # there are none
+
+
+def test_what_is_shown_are_columns_of_what_there_is_classes_and_verdicts(capsys):
+    runs = of_classes('student', (0.2, 0.4)) + of_classes('kd', (0.25, 0.4))
+    rows = compare(runs, {'kd': 'student'})[1]
+    show(rows, 'title', beside={'paper': {('', 'kd'): '36.1'}})
+    said = capsys.readouterr().out
+    assert 'over images' not in said
+    assert re.search(r'kd .*32\.50 \(1\) .* 36\.1 .*to student: \+2\.50 \(1\)', said)
+    assert 'kd by class' in said
+    assert 'student by class' not in said
+    assert said.count('\n│ cat ') == 1
+    assert 'kd − student over seeds +2.50 (1): one seed tells nothing of chance' in said
 
 
 def test_categories_that_are_no_classes_of_the_data_set_do_not_count(annotations, detections):
@@ -227,6 +243,27 @@ def test_detections_give_ap_and_intervals_over_the_same_images(annotations, dete
     assert np.mean(differences) == pytest.approx(over_images.mean)
 
 
+def test_over_images_the_difference_is_the_mean_of_the_seeds_that_both_have(
+    annotations, detections
+):
+    paths = {share: detections(f'share {share}', share) for share in (0.3, 0.5, 0.7, 1.0)}
+    shares = {
+        ('few', 0): 0.3,
+        ('few', 1): 0.5,
+        ('many', 0): 0.7,
+        ('many', 1): 1.0,
+        ('many', 2): 0.3,
+    }
+    runs = [Scored(name, seed, detections=paths[share]) for (name, seed), share in shares.items()]
+    row = compare(runs, {'many': 'few'}, draws=50, annotations=annotations)[1][1]
+    ap = {share: 100 * coco_ap(annotations, path) for share, path in paths.items()}
+    expected = (ap[0.7] - ap[0.3] + ap[1.0] - ap[0.5]) / 2
+    assert row.over_images.mean == pytest.approx(expected, abs=1e-10)
+    assert row.over_images.low < expected < row.over_images.high
+    assert row.over_seeds.mean == pytest.approx(expected, abs=1e-10)
+    assert sorted(row.scores) == [0, 1, 2]
+
+
 @pytest.mark.parametrize(('index', 'metric'), enumerate(COCO_METRICS))
 def test_detections_give_what_cocometric_logs(annotations, detections, index, metric):
     few, many = detections('few', 0.4), detections('many', 1)
@@ -246,6 +283,33 @@ def test_detections_give_what_cocometric_logs(annotations, detections, index, me
         ValueError, match=rf'have a {metric} of \d+\.\d\d, and its test logged 90.0'
     ):
         compare(wrong, {}, metric, draws=2)
+
+
+@pytest.mark.parametrize(('index', 'metric'), [*enumerate(COCO_METRICS)][:2])
+def test_of_an_image_and_class_as_many_detections_count_as_in_cocometric(
+    annotations, detections, index, metric
+):
+    path = detections('many', 1)
+    found = json.loads(path.read_text())
+    first = next(box for box in found if box['category_id'] == 1)
+    # A hundred false ones come before it, so that it is the first that COCO's AP does not see.
+    false = {**first, 'bbox': [900, 900, 5, 5], 'score': 1.0}
+    truths = json.loads(annotations.read_text())['annotations']
+    own = [t for t in truths if t['image_id'] == first['image_id'] and t['category_id'] == 1]
+    hits = [{**first, 'bbox': truth['bbox'], 'score': 0.99} for truth in own]
+    path.write_text(json.dumps([*[false] * 100, *hits, *found]))
+    (row,) = compare([Scored('kd', 0, detections=path)], {}, metric, annotations=annotations)[1]
+    assert row.scores[0] == pytest.approx(100 * coco_stats(annotations, path)[index])
+
+
+def test_intervals_over_images_are_shown(annotations, detections, capsys):
+    few, many = detections('few', 0.4), detections('many', 1)
+    runs = [Scored('few', 0, detections=few), Scored('many', 0, detections=many)]
+    rows = compare(runs, {'many': 'few'}, draws=20, annotations=annotations)[1]
+    show(rows, 'title')
+    said = capsys.readouterr().out
+    assert 'over images, 95% interval' in said
+    assert f'{rows[1].over_images}' in said
 
 
 def test_detections_give_no_other_metric(annotations, detections):
@@ -313,6 +377,44 @@ def test_classes_are_compared_by_what_was_logged_where_there_are_no_detections()
     assert cat.over_images is None
     assert rows[1].classes['dog'].over_seeds.mean == pytest.approx(0.0)
     assert rows[0].classes['cat'].over_seeds is None
+
+
+def test_classes_are_compared_within_their_group():
+    runs = of_classes('student', (0.2, 0.4)) + of_classes('kd', (0.25, 0.4))
+    longer = of_classes('student', (0.6, 0.7)) + of_classes('kd', (0.9, 0.8))
+    runs += [dataclasses.replace(run, group='long') for run in longer]
+    rows = {(row.group, row.method): row for row in compare(runs, {'kd': 'student'})[1]}
+    assert rows['', 'kd'].classes['cat'].scores == pytest.approx({0: 25.0})
+    assert rows['', 'kd'].classes['cat'].over_seeds.mean == pytest.approx(5.0)
+    assert rows['long', 'kd'].classes['cat'].over_seeds.mean == pytest.approx(30.0)
+    assert rows['long', 'student'].classes['dog'].scores == pytest.approx({0: 70.0})
+
+
+def test_a_class_that_a_run_has_not_logged_is_left_out():
+    runs = of_classes('student', (0.2, 0.4)) + of_classes('kd', (0.25, 0.4))
+    del runs[1].metrics['coco/dog_precision']
+    runs[1].metrics['coco/bbox_mAP'] = 0.25
+    student, kd = compare(runs, {'kd': 'student'})[1]
+    assert list(student.classes) == ['cat', 'dog']
+    assert list(kd.classes) == ['cat']
+
+
+def test_a_class_that_many_draws_lack_has_no_interval_over_images(annotations, detections):
+    content = json.loads(annotations.read_text())
+    # Objects of the first class in one image alone, which a third of the draws are without.
+    image = next(t['image_id'] for t in content['annotations'] if t['category_id'] == 1)
+    content['annotations'] = [
+        t for t in content['annotations'] if t['category_id'] != 1 or t['image_id'] == image
+    ]
+    annotations.write_text(json.dumps(content))
+    runs = [
+        Scored(name, 0, detections=detections(name, share))
+        for name, share in (('few', 0.4), ('many', 1))
+    ]
+    classes = compare(runs, {'many': 'few'}, draws=50, annotations=annotations)[1][1].classes
+    assert classes['class 1'].over_images is None
+    assert classes['class 1'].over_seeds is not None
+    assert classes['class 2'].over_images.number == NUM_IMAGES
 
 
 def test_classes_of_another_metric_are_not_taken_for_this_one():

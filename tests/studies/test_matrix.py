@@ -71,6 +71,53 @@ def test_the_teacher_is_for_methods_and_not_for_the_student_alone(tmp_path):
     assert not any(word.startswith(('--method', '--teacher')) for word in alone + tested)
 
 
+@pytest.mark.parametrize('gpus', [0, 1, 2])
+def test_the_command_line_of_several_gpus_has_a_launcher_and_training_scales_its_rate(
+    tmp_path, gpus
+):
+    matrix = Matrix('x.py', tmp_path, REPO, ['a=1'], data_root='data', gpus=gpus)
+    task = Task(None, 'kd', 5)
+    launcher, scaled, start = [], [], [sys.executable]
+    if gpus > 1:
+        start += ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
+        launcher, scaled = ['--launcher', 'pytorch'], ['--auto-scale-lr']
+    options = ['--cfg-options', 'randomness.seed=5', 'a=1']
+    folder = str(tmp_path / 'kd/seed5')
+    assert matrix.command('train', task) == [
+        *start, 'tools/train.py', 'x.py', '--work-dir', folder, '--method=kd',
+        '--data-root', 'data', '--resume', *launcher, *scaled, *options,
+    ]  # fmt: skip
+    assert matrix.command('test', task, 'epoch_3.pth') == [
+        *start, 'tools/test.py', 'x.py', 'epoch_3.pth', '--work-dir', f'{folder}/test',
+        '--data-root', 'data', *launcher, *options,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ('visible', 'submit', 'gpus', 'jobs', 'expected'),
+    [
+        (None, '', 1, 3, ['0', '1', '2']),
+        (None, '', 0, 2, ['0', '1']),
+        ('4,5,7,9', '', 2, 2, ['4,5', '7,9']),
+        ('4,5,7,9', 'srun', 2, 3, ['', '', '']),
+        (None, '', 2, 3, '--jobs 3 and --gpus 2 need 6 GPUs, there are 4'),
+    ],
+)
+def test_each_job_sees_gpus_of_its_own(
+    tmp_path, monkeypatch, visible, submit, gpus, jobs, expected
+):
+    monkeypatch.setattr('torch.cuda.device_count', lambda: 4)
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
+    if visible:
+        monkeypatch.setenv('CUDA_VISIBLE_DEVICES', visible)
+    matrix = Matrix('x.py', tmp_path, REPO, gpus=gpus, submit=submit)
+    if isinstance(expected, str):
+        with pytest.raises(ValueError, match=expected):
+            matrix._groups_of_gpus(jobs)
+    else:
+        assert matrix._groups_of_gpus(jobs) == expected
+
+
 def test_parts_share_the_tasks():
     tasks = [Task(None, 'kd', seed) for seed in range(5)]
     parts = [part_of(tasks, f'{index}/2') for index in (1, 2)]

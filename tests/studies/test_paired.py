@@ -17,6 +17,7 @@ def test_mean_deviation_and_paired_interval_are_those_of_scipy():
     scores = {seed: value + rng.normal(0.5, 0.3) for seed, value in baseline.items()}
     values = list(scores.values())
     assert mean_and_deviation(values) == f'{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f} (5)'
+    assert mean_and_deviation([70.0, 72.0]) == '71.00 ± 1.41 (2)'
     assert mean_and_deviation([71.5]) == '71.50 (1)'
     assert mean_and_deviation([]) == '-'
     differences = [scores[seed] - baseline[seed] for seed in baseline]
