@@ -2,8 +2,8 @@
 
 import dataclasses
 import json
-import warnings
 import re
+import warnings
 
 import numpy as np
 import pytest
