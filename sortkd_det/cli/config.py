@@ -7,19 +7,44 @@ import itertools
 import os
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.hub import get_config
+from mmengine.runner import Runner
 
 from sortkd_det.distill import read_config
+from sortkd_det.distill.mmdet2_config import is_mmdet2
 
 from .data_root import set_data_root
 from .distillation import SETTINGS, distil, find_distill_hook, place_of, set_teacher_checkpoint
 from .former import successor_of
 from .methods import read_method
+from .packages import imported_by
 from .published import take_published
+
+# What runs read of a config beside the arguments of MMEngine's runner.
+_READ_TOO = (
+    *('activation_checkpointing', 'auto_scale_lr', 'compile', 'custom_imports'),
+    *('efficient_conv_bn_eval', 'find_unused_parameters', 'fp16', 'model_wrapper_cfg'),
+    *('runner_type', 'strategy', 'sync_bn', 'tta_model', 'tta_pipeline'),
+)
+# Where settings of MMDetection 2.x are now.
+_OF_2X = {
+    'checkpoint_config': 'default_hooks.checkpoint',
+    'data': 'train_dataloader (val_dataloader, test_dataloader)',
+    'evaluation': 'train_cfg.val_interval, or val_evaluator,',
+    'log_config': 'default_hooks.logger',
+    'lr_config': 'param_scheduler',
+    'optimizer': 'optim_wrapper.optimizer',
+    'optimizer_config': 'optim_wrapper.clip_grad',
+    'resume_from': '--resume PATH',
+    'runner': 'train_cfg',
+    'seed': 'randomness.seed',
+    'total_epochs': 'train_cfg.max_epochs',
+}
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -113,6 +138,12 @@ def _read(config: str) -> Config:
         )
     else:
         cfg = read_config(config)
+    if isinstance(cfg.get('model'), Mapping) and is_mmdet2(cfg):
+        raise ValueError(
+            f'config {config} is one of MMDetection 2.x; a teacher may be, a student is trained by '
+            'a config of 3.x: name the one that has the same name there (mmdet::…), or see '
+            "MMDetection's guide to migrate configs"
+        )
     if find_distill_hook(cfg) is not None:
         for name in ('teacher', 'method'):
             cfg.pop(name, None)
@@ -149,15 +180,31 @@ def _set(cfg: Config, key: str, value: Any) -> None:
             '--cfg-options data_root=… would be without effect: it has been copied into the '
             'data sets by now; write --data-root DIR'
         )
-    known = {*cfg, *SETTINGS, 'custom_hooks'}
-    meant = get_close_matches(name, known, n=1, cutoff=0.85)
-    if name not in known and meant:
-        raise ValueError(f'--cfg-options {key}=…: no setting {name}; is {meant[0]} meant?')
+    known = {*signature(Runner).parameters, *_READ_TOO, *SETTINGS}
+    if name not in known:
+        _refuse_unread(cfg, key, name, known)
     place = place_of(cfg, key) if name in SETTINGS else key
     try:
         cfg.merge_from_dict({place: copy.deepcopy(value)})
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f'--cfg-options {key}=… finds no place: {error}') from error
+
+
+def _refuse_unread(cfg: Config, key: str, name: str, known: set[str]) -> None:
+    """Raise for a setting that no run reads, unless the config has code that may read it."""
+    if name in cfg:
+        if any(module.split('.')[0] != 'sortkd_det' for module in imported_by(cfg)):
+            return
+        raise ValueError(
+            f'--cfg-options {key}=… would be without effect: {name} is a variable of the config, '
+            'which has been copied by now; set the place that it was copied to, such as '
+            'train_cfg.max_epochs or optim_wrapper.optimizer.lr'
+        )
+    meant = [_OF_2X[name]] if name in _OF_2X else get_close_matches(name, known, 1, cutoff=0.85)
+    raise ValueError(
+        f'--cfg-options {key}=…: no setting {name}; '
+        + (f'is {meant[0]} meant?' if meant else 'expected one that a run reads: model.…=…')
+    )
 
 
 def _default_work_dir(

@@ -162,6 +162,15 @@ def compare(
                 f'{test_set.path}; are these the annotations of the images that were tested?',
                 stacklevel=2,
             )
+        if runs[0].classes is None and test_set.classes_without:
+            unfound = test_set.classes_without
+            warnings.warn(
+                f'no run has a detection of {len(unfound)} of the {len(names)} classes of '
+                f'{test_set.path}: {", ".join(unfound[:5])}{" …" if unfound[5:] else ""}. Each '
+                'counts with an AP of 0; if the detectors do not know them, take these categories '
+                'out of a copy of the file',
+                stacklevel=2,
+            )
 
     def score(run: Scored) -> float:
         key = run.group, run.method, run.seed

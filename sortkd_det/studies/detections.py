@@ -72,6 +72,7 @@ class TestSet:
             )
         self.num_images = len(images)
         self._without = set(images)
+        self._classes_without = {each['category_id'] for each in objects if not each['iscrowd']}
         once = np.ones((1, self.num_images), dtype=np.int32)
         self._counts = np.concatenate([once, draw_counts(self.num_images, draws, seed)])
 
@@ -94,6 +95,12 @@ class TestSet:
     def num_without(self) -> int:
         """How many images none of the files that were scored has a detection of."""
         return len(self._without)
+
+    @property
+    def classes_without(self) -> list[str]:
+        """The classes that have objects, and no detection in any of the files scored."""
+        names = zip(self._categories, self.class_names, strict=True)
+        return [name for number, name in names if number in self._classes_without]
 
     def score(self, detections: Path) -> Resampled:
         """The metric of a file of detections.
@@ -122,6 +129,7 @@ class TestSet:
                 'expected the .bbox.json that test_evaluator.outfile_prefix has CocoMetric write'
             ) from error
         self._without -= {each['image_id'] for each in found}
+        self._classes_without -= {each['category_id'] for each in found}
         precision = ResampledAP(evaluation, self._area)(self._counts)[:, self._thresholds]
         # Classes are known for all thresholds of a draw or for none.
         return Resampled(100 * mean_over_classes(precision), 100 * precision.mean(axis=1))

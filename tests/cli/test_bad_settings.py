@@ -14,6 +14,30 @@ ROWS = [
         id='a misspelled setting',
     ),
     pytest.param(
+        ALONE + ' workdir=here',
+        ValueError,
+        'no setting workdir; is work_dir meant?',
+        id='a misspelled setting that the config leaves to the runner',
+    ),
+    pytest.param(
+        ALONE + ' seed=3',
+        ValueError,
+        'no setting seed; is randomness.seed meant?',
+        id='a setting of MMDetection 2.x',
+    ),
+    pytest.param(
+        ALONE + ' epochs=3',
+        ValueError,
+        'no setting epochs; expected one that a run reads',
+        id='a setting that nothing reads',
+    ),
+    pytest.param(
+        DETECTOR + ' classes=[cat,dog]',
+        ValueError,
+        ['classes=… would be without effect: classes is a variable of the config'],
+        id='a variable that has been copied',
+    ),
+    pytest.param(
         TAUGHT + ' custom_hooks.7.student_weight=1',
         ValueError,
         ['--cfg-options custom_hooks.7.student_weight=… finds no place:', 'Index 7 exceeds'],

@@ -78,6 +78,26 @@ def test_what_a_work_dir_keeps_is_the_whole_run(tmp_path):
     assert changed.custom_hooks[0].method[0].loss.beta == 2.0
 
 
+def test_a_variable_is_left_to_code_of_the_configs_own(tmp_path):
+    config = tmp_path / 'own.py'
+    config.write_text(
+        f'_base_ = {str(TOY)!r}\nmargin = 1\ncustom_imports = dict(imports=["json"])\n'
+    )
+    assert run_config(config, cfg_options={'margin': 2}).margin == 2
+    with pytest.raises(ValueError, match='no setting margins; expected one that a run reads'):
+        run_config(config, cfg_options={'margins': 2})
+
+
+def test_a_student_of_mmdetection_2_is_named_as_such(tmp_path):
+    config = tmp_path / 'old.py'
+    config.write_text(
+        'model = dict(type="RetinaNet", pretrained=None)\n'
+        'data = dict(test=dict(pipeline=[dict(type="Collect", keys=["img"])]))\n'
+    )
+    with pytest.raises(ValueError, match=r'old\.py is one of MMDetection 2\.x; a teacher may be'):
+        run_config(config)
+
+
 def test_the_data_root_is_replaced_but_in_what_a_teacher_names(tmp_path):
     cfg = run_config(
         TOY, teacher='data/toy_coco/teacher.py', teacher_checkpoint='data/toy_coco/x.pth',

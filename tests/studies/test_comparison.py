@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -222,6 +223,26 @@ def test_images_without_any_detection_are_told(annotations, detections):
         UserWarning, match=rf'no run has a detection in 2 of the {NUM_IMAGES} images'
     ):
         compare([Scored('kd', 0, detections=path)], {}, annotations=annotations)
+
+
+def test_classes_without_any_detection_are_told(annotations, detections):
+    """A student of some of the file's classes: CocoMetric leaves the others out, a file cannot."""
+    path = detections('some', 1)
+    found = [each for each in json.loads(path.read_text()) if each['category_id'] != 2]
+    path.write_text(json.dumps(found))
+    said = rf'no run has a detection of 1 of the {NUM_CLASSES} classes of .*json: class 2\. Each'
+    run = Scored('kd', 0, detections=path)
+    with pytest.warns(UserWarning, match=said):
+        (row,) = compare([run], {}, annotations=annotations)[1]
+    assert row.scores[0] == pytest.approx(100 * coco_ap(annotations, path))
+    content = json.loads(annotations.read_text())
+    content['categories'] = [each for each in content['categories'] if each['id'] != 2]
+    annotations.write_text(json.dumps(content))
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        (alone,) = compare([run], {}, annotations=annotations)[1]
+    assert alone.scores[0] == pytest.approx(100 * coco_ap(annotations, path))
+    assert alone.scores[0] > row.scores[0]
 
 
 def test_detections_give_ap_and_intervals_over_the_same_images(annotations, detections):

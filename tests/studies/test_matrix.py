@@ -40,14 +40,20 @@ def test_what_does_not_exist_is_named_before_anything_runs():
 
 def test_variants_are_groups_with_settings_of_their_own(tmp_path):
     short = ['train_cfg.max_epochs=4']
-    matrix = Matrix(CIFAR, tmp_path, REPO, ['a=1'], variants={'short': short, 'long': ()})
+    matrix = Matrix(
+        CIFAR, tmp_path, REPO, ['log_level=ERROR'], variants={'short': short, 'long': ()}
+    )
     tasks = matrix.plan([PAIR], ['student', 'kd'], [0])
     names = 'short/student', 'short/kd', 'student', 'long/kd'  # long has no settings of its own
     assert [task.name for task in tasks] == [f'{PAIR}/{name}/seed0' for name in names]
     assert tasks[1].group == f'{PAIR}/short'
     assert matrix.config_of(tasks[1]).train_cfg.max_epochs == 4
-    assert matrix.command('train', tasks[1])[-3:] == ['randomness.seed=0', 'a=1', *short]
-    assert matrix.command('train', tasks[3])[-2:] == ['randomness.seed=0', 'a=1']
+    assert matrix.command('train', tasks[1])[-3:] == [
+        'randomness.seed=0',
+        'log_level=ERROR',
+        *short,
+    ]
+    assert matrix.command('train', tasks[3])[-2:] == ['randomness.seed=0', 'log_level=ERROR']
 
 
 def test_settings_of_the_distillation_are_for_runs_that_have_one(tmp_path):

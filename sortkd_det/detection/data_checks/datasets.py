@@ -127,7 +127,7 @@ def check_boxes(
         left_out = (is_chosen & ~is_used, 'are left out by indices', 'nothing, if that is meant')
         image_reasons.append(left_out)
     box_reasons = _box_reasons(part, file, classes, is_used)
-    left = ~np.logical_or.reduce([reason for reason, _, _ in box_reasons])
+    left = ~np.logical_or.reduce([file.ignored, *(reason for reason, _, _ in box_reasons)])
     per_image = np.bincount(file.image[left], minlength=len(file.image_ids))[images]
     report.counts.append(
         Count(
@@ -189,17 +189,18 @@ def _image_reasons(part: Part, file: CocoFile, classes: list[str]) -> _Reasons:
 def _box_reasons(part: Part, file: CocoFile, classes: list[str], is_used: np.ndarray) -> _Reasons:
     """Why ``parse_data_info`` and the filter leave boxes out; masks are (M,) bool.
 
-    Of a data set to evaluate on only what cannot be meant: the metric has a file of its own.
+    Of a data set to evaluate on crowds are handed out, and the metric tells of ``ignore``.
     """
+    unnamed = (
+        ~is_of(file, classes),
+        'are of a class that the config does not name: MMDetection leaves them out',
+        'if they are meant, add it to metainfo.classes',
+    )
     if not part.is_training:
-        return _odd_reasons(file)
+        return [unnamed, *_odd_reasons(file, are_judged=True)]
     return [
         *_odd_reasons(file),
-        (
-            ~is_of(file, classes),
-            'are of a class that the config does not name: MMDetection leaves them out',
-            'if they are meant, add it to metainfo.classes',
-        ),
+        unnamed,
         (
             file.ignored,
             'have "ignore" set: MMDetection leaves them out',
@@ -218,8 +219,12 @@ def _box_reasons(part: Part, file: CocoFile, classes: list[str], is_used: np.nda
     ]
 
 
-def _odd_reasons(file: CocoFile) -> _Reasons:
+def _odd_reasons(file: CocoFile, are_judged: bool = False) -> _Reasons:
+    """What cannot be meant; pycocotools counts it as ground truth, the data set leaves it out."""
     small, outside = file.degenerate
+    fate = 'MMDetection leaves them out'
+    if are_judged:
+        fate = "the data set leaves them out, and COCO's metric counts them all the same"
     return [
         (
             file.image < 0,
@@ -228,12 +233,12 @@ def _odd_reasons(file: CocoFile) -> _Reasons:
         ),
         (
             small,
-            'are less than one pixel wide or high, or of no area: MMDetection leaves them out',
+            f'are less than one pixel wide or high, or of no area: {fate}',
             'expected bbox [x, y, width, height] and area in pixels',
         ),
         (
             outside,
-            'are outside of their image: MMDetection leaves them out',
+            f'are outside of their image: {fate}',
             'expected bbox [x, y, width, height] in pixels of the image',
         ),
     ]
@@ -245,8 +250,8 @@ def is_of(file: CocoFile, classes: list[str]) -> np.ndarray:
 
 
 def note_odd_boxes(file: CocoFile, report: Report) -> None:
-    """Note boxes that cannot be meant: of no image, of no size, outside of or beyond theirs."""
-    for details in _applied(_odd_reasons(file), file, 'boxes', file.first_box):
+    """Note a metric's boxes that cannot be meant: of no image or size, outside of or beyond it."""
+    for details in _applied(_odd_reasons(file, are_judged=True), file, 'boxes', file.first_box):
         report.add(file.path, **details)
     _note_beyond(file, report)
 

@@ -115,12 +115,35 @@ def test_counts_are_those_of_mmdetections_own_data_set(part, seed):
     ):
         config = part(content, **settings)
         (count,) = report_of(config).counts
+        (judged,) = report_of(config, loader=VAL).counts
         del config['type']
         dataset = CocoDataset(**config)
         handed = [dataset.get_data_info(i)['instances'] for i in range(len(dataset))]
         used = [sum(not box['ignore_flag'] for box in boxes) for boxes in handed]
-        assert count.used_images == len(dataset)
+        assert count.used_images == judged.used_images == len(dataset)
         assert (count.used_boxes, count.empty_images) == (sum(used), used.count(0)), settings
+        with_crowds = [len(boxes) for boxes in handed]
+        assert (judged.used_boxes, judged.empty_images) == (
+            sum(with_crowds),
+            with_crowds.count(0),
+        ), settings
+
+
+def test_what_the_metric_counts_though_the_data_set_leaves_it_out_is_said(part):
+    """pycocotools knows no least size: a box without area can never be found."""
+    content = coco()
+    content['categories'].append({'id': 9, 'name': 'cow'})
+    boxes = content['annotations']
+    boxes[0].update(bbox=[5, 5, 0, 10], area=0)
+    boxes[1].update(bbox=[500, 5, 9, 9])
+    boxes[2].update(bbox=[5, 5, 0, 10], area=0, category_id=9)
+    unnamed, small, outside = found(part(content), loader=VAL)
+    assert '1 of the 6 boxes are of a class that the config does not name' in unnamed
+    counted = "the data set leaves them out, and COCO's metric counts them all the same"
+    assert (
+        f'1 of the 6 boxes are less than one pixel wide or high, or of no area: {counted}' in small
+    )
+    assert f'1 of the 6 boxes are outside of their image: {counted}' in outside
 
 
 def test_boxes_given_as_corners_are_noticed(part):
