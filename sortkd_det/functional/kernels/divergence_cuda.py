@@ -161,6 +161,7 @@ def _divergence_kernel(
     is_row = rows < num_rows
     columns = tl.arange(0, WIDTH)[None, :]
     inside = is_row[:, None] & (columns < NUM_CLASSES)
+    student_values = load_rows(student, rows, is_row, 0, NUM_CLASSES, WIDTH, VECTOR, THREADS)
     if SORT:
         sorted_by = load_labels(labels, rows, is_row, NUM_CLASSES, ignore_index, IGNORE)
         target_values = sorted_tile(
@@ -171,9 +172,7 @@ def _divergence_kernel(
         target_values = load_rows(
             target, rows, is_row, 0, NUM_CLASSES, WIDTH, VECTOR, THREADS
         ).to(tl.float32)  # fmt: skip
-    student_values = load_rows(
-        student, rows, is_row, 0, NUM_CLASSES, WIDTH, VECTOR, THREADS
-    ).to(tl.float32)  # fmt: skip
+    student_values = student_values.to(tl.float32)
     factor = _factor(scale, avg_factor, HAS_AVG_FACTOR)
     if HAS_WEIGHT:
         factors = factor * tl.load(weight + rows, mask=is_row, other=0).to(tl.float32)

@@ -51,16 +51,29 @@ def position_of(ranks, WIDTH: tl.constexpr, VECTOR: tl.constexpr, THREADS: tl.co
 
 
 @triton.jit
-def _side(num_axes: tl.constexpr, axis: tl.constexpr):
-    """0 and 1 along one axis of a hypercube."""
-    return tl.reshape(tl.arange(0, 2), [1] * axis + [2] + [1] * (num_axes - 1 - axis))
+def _sides(keys, VECTOR: tl.constexpr, THREADS: tl.constexpr, bit: tl.constexpr):
+    """The bit ``bit`` of the rank of each number of a tile (ROWS, WIDTH)."""
+    WIDTH: tl.constexpr = keys.shape[1]
+    ranks = rank_at(tl.arange(0, WIDTH)[None, :], WIDTH, VECTOR, THREADS)
+    return tl.broadcast_to((ranks >> bit) & 1, keys.shape)
+
+
+@constexpr_function
+def _is_across(width, vector, threads, bit):
+    """Whether the bit ``bit`` of the network tells threads apart."""
+    return bit >= log2(width) - log2(min(width // vector, threads))
 
 
 @triton.jit
-def _exchange(cube, axis: tl.constexpr, descends):
-    """Order each pair along ``axis``: the larger number first where ``descends`` is 1."""
-    other = cube ^ xor_sum(cube, axis, True)  # the compiler leaves the shuffle alone of this
-    takes_larger = (descends ^ _side(len(cube.shape), axis)) != 0
+def _other(cube, axis: tl.constexpr):
+    """The other number of each pair along ``axis``."""
+    return cube ^ xor_sum(cube, axis, True)  # the compiler leaves the shuffle alone of this
+
+
+@triton.jit
+def _exchange(cube, axis: tl.constexpr, takes_larger):
+    """Order each pair along ``axis``: the larger number to the one that takes it."""
+    other = _other(cube, axis)
     return tl.where(takes_larger, tl.maximum(cube, other), tl.minimum(cube, other))
 
 
@@ -74,13 +87,42 @@ def sort_descending(keys, VECTOR: tl.constexpr, THREADS: tl.constexpr):
     """
     num_axes: tl.constexpr = log2(keys.numel)
     WIDTH: tl.constexpr = keys.shape[1]
-    cube = tl.reshape(keys, [2] * num_axes)
     for stage in tl.static_range(1, log2(WIDTH) + 1):
-        descends = 1
+        ascends = tl.zeros_like(keys).to(tl.int32)
+        flips = tl.zeros_like(keys)
         if stage < log2(WIDTH):
-            descends = 1 ^ _side(num_axes, _axis_of(num_axes, WIDTH, VECTOR, THREADS, stage))
+            # Threads that are to sort the other way do so with the complements of their keys.
+            if _is_across(WIDTH, VECTOR, THREADS, stage):
+                flips = -_sides(keys, VECTOR, THREADS, stage).to(keys.dtype)
+            else:
+                ascends = _sides(keys, VECTOR, THREADS, stage)
+        keys ^= flips
         for step in tl.static_range(0, stage):
+            larger = _sides(keys, VECTOR, THREADS, stage - 1 - step) == ascends
             cube = _exchange(
-                cube, _axis_of(num_axes, WIDTH, VECTOR, THREADS, stage - 1 - step), descends
+                tl.reshape(keys, [2] * num_axes),
+                _axis_of(num_axes, WIDTH, VECTOR, THREADS, stage - 1 - step),
+                tl.reshape(larger, [2] * num_axes),
             )
-    return tl.reshape(cube, keys.shape)
+            keys = tl.reshape(cube, keys.shape)
+        keys ^= flips
+    return keys
+
+
+@triton.jit
+def following_ranks(keys, VECTOR: tl.constexpr, THREADS: tl.constexpr):
+    """Beside each key that :func:`sort_descending` left the key of the rank behind it.
+
+    Beside the last of a row stands any of its keys.
+    """
+    num_axes: tl.constexpr = log2(keys.numel)
+    WIDTH: tl.constexpr = keys.shape[1]
+    cube = tl.reshape(keys, [2] * num_axes)
+    found = keys
+    ends = tl.zeros_like(keys).to(tl.int32) + 1  # whether all lower bits of the rank are 1
+    for bit in tl.static_range(0, log2(WIDTH)):
+        side = _sides(keys, VECTOR, THREADS, bit)
+        cube = _other(cube, _axis_of(num_axes, WIDTH, VECTOR, THREADS, bit))
+        found = tl.where((ends & (1 - side)) != 0, tl.reshape(cube, keys.shape), found)
+        ends = ends & side
+    return found

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from . import WIDEST_ON_CUDA as WIDEST
 from .launch_cuda import ceil_div, launch, power_of_two
-from .network_cuda import position_of, rank_at, sort_descending
+from .network_cuda import following_ranks, position_of, rank_at, sort_descending
 from .tiles_cuda import load_rows, store_rows
 
 _LOWEST: tl.constexpr = tl.constexpr(-(2**31))
+_FIRST_WHOLE: tl.constexpr = tl.constexpr(0x4B000000)  # bits of 2 ** 23 in float32
 _BUSY = 2**17  # threads that keep a device busy
 # Of wider rows: classes that are looked at at once, those that the network sorts, and programs,
 # four for each multiprocessor of a Hopper GPU.
@@ -57,13 +58,55 @@ def load_labels(labels, rows, inside, num_classes, ignore_index, IGNORE: tl.cons
 
 
 @triton.jit
-def _mend(values, keys, above, label, own, count, most, columns, SOURCES: tl.constexpr):
-    """The sorted tile, class by class: each above the label hands its value to the one before.
+def _any(tile):
+    """Whether any number of the tile is not 0, by a reduction over all lanes of a warp.
+
+    The compiler sees that it is the same in all of them, and what branches on it needs no care
+    for lanes that have gone another way.
+    """
+    return tl.max(tl.reshape(tile.to(tl.int32), (tile.numel,)), axis=0) > 0
+
+
+@triton.jit
+def _largest(numbers, columns):
+    """The largest of int32 numbers (ROWS,), as :func:`_any` has it."""
+    tile = tl.where(columns >= 0, numbers[:, None], 0)
+    return tl.max(tl.reshape(tile, (tile.numel,)), axis=0)
+
+
+@triton.jit
+def _mend_distinct(values, limit, label, count, most, columns):
+    """The sorted tile, where values above ``limit`` are finite and no two of a row are equal.
+
+    From the limit upwards, all classes above a value are given it, until the next larger value
+    takes its place. Beside the tile: how many values (ROWS,) were found, fewer than ``count`` where
+    two are equal or one is infinite.
+    """
+    wide = values.to(tl.float32)
+    result = values  # what stays keeps its bits: a NaN of 16 bits would not survive a conversion
+    value = limit
+    top = limit
+    found = tl.zeros_like(label)
+    for _ in range(0, most):
+        above = wide > value[:, None]
+        result = tl.where(above, value.to(values.dtype)[:, None], result)
+        value = tl.min(tl.where(above, wide, float('inf')), axis=1)
+        is_there = value < float('inf')
+        found += is_there.to(tl.int32)
+        top = tl.where(is_there, value, top)
+    at_label = (columns == label[:, None]) & (count > 0)[:, None]
+    return tl.where(at_label, top.to(values.dtype)[:, None], result), found
+
+
+@triton.jit
+def _mend(values, limit, label, own, count, most, columns, SOURCES: tl.constexpr):
+    """The sorted tile, class by class: each above the limit hands its value to the one before.
 
     ``own`` is the label's value. With SOURCES the class whose value each class is
     given, in place of that value.
     """
-    candidates = tl.where(above, keys, _LOWEST)
+    keys = keys_of(values)
+    candidates = tl.where(values.to(tl.float32) > limit[:, None], keys, _LOWEST)
     negative_zero = (keys == 0) & (values.to(tl.float32).to(tl.int32, bitcast=True) < 0)
     places = columns * 2 + negative_zero.to(tl.int32)
     result = columns + tl.zeros_like(keys) if SOURCES else values
@@ -84,116 +127,122 @@ def _mend(values, keys, above, label, own, count, most, columns, SOURCES: tl.con
 
 
 @triton.jit
-def _coarse_levels(values, above):
-    """Fixed-point numbers ≥ 1 in the order of float32 values; 0 where not ``above``.
+def _coarse_levels(values, limit):
+    """Fixed-point numbers ≥ 1 in the order of float32 values, where these are above ``limit``.
 
-    With a column behind it a number fits 31 bits. Different values may get one number.
+    With a column behind it a number fits 31 bits. Different values may get one number; where one
+    is infinite, all do.
     """
-    # Float32 holds whole numbers up to 2 ** 24.
+    # From 2 ** 23 on, float32 has the whole numbers alone: their bits count up from _FIRST_WHOLE.
+    # Sixteen steps are left for what a division on CUDA may be wrong by.
     STEPS: tl.constexpr = (2**31) // max(values.shape[1], 256)
-    low = tl.min(tl.where(above, values, float('inf')), axis=1)
-    high = tl.max(tl.where(above, values, -float('inf')), axis=1)
-    scale = (STEPS - 4) / (high - low)
-    level = (values - low[:, None]) * scale[:, None]
-    level = tl.where(level >= 0, tl.minimum(level, STEPS - 3), 0).to(tl.int32) + 1
-    return tl.where(above, level, 0)
+    scale = tl.minimum((STEPS - 16) / (tl.max(values, axis=1) - limit), 1e38)
+    level = (values - limit[:, None]) * scale[:, None] + 2.0**23
+    level = tl.maximum(level, 2.0**23)  # NaN, of an infinity times 0, comes out as that
+    return level.to(tl.int32, bitcast=True) - (_FIRST_WHOLE - 1)
+
+
+@triton.jit
+def _column_of(packed, WIDTH: tl.constexpr):
+    """The column that a key of the network carries behind its level."""
+    return ~packed & (WIDTH - 1)
+
+
+@triton.jit
+def _sort_exactly(
+    logits, scratch, rows, is_row, label, limit, count, columns, NUM_CLASSES: tl.constexpr,
+    VECTOR: tl.constexpr, THREADS: tl.constexpr,
+):  # fmt: skip
+    """What the network of :func:`_hand_down` gives, by all bits of float32 values, in two turns.
+
+    By the lower half of the bits, then by the upper half, equal ones in the order of the turn
+    before. Levels are 1 for classes above the limit.
+    """
+    WIDTH: tl.constexpr = columns.shape[1]
+    STRIDE: tl.constexpr = WIDTH + VECTOR
+    ranks = rank_at(columns, WIDTH, VECTOR, THREADS)
+    is_above = ranks < count[:, None]
+    row_logits = logits + rows.to(tl.int64)[:, None] * NUM_CLASSES
+    row_scratch = scratch + rows.to(tl.int64)[:, None] * STRIDE
+    values = load_rows(
+        logits, rows, is_row, -float('inf'), NUM_CLASSES, WIDTH, VECTOR, THREADS
+    )  # fmt: skip
+    packed = (keys_of(values) & 0xFFFF) * 32768 + WIDTH - 1 - columns
+    packed = tl.where(values.to(tl.float32) > limit[:, None], packed, -1)
+    for turn in range(2):
+        packed = sort_descending(packed, VECTOR, THREADS)
+        if turn == 0:
+            order = _column_of(packed, WIDTH)
+            store_rows(scratch, order, rows, is_row, STRIDE, VECTOR, THREADS)
+            upper = keys_of(tl.load(row_logits + order, mask=is_above, other=0)) >> 16
+            packed = tl.where(is_above, (upper + 32768) * 32768 + WIDTH - 1 - ranks, -1)
+            tl.debug_barrier()
+    before = position_of(_column_of(packed, WIDTH), WIDTH, VECTOR, THREADS)
+    order = tl.load(row_scratch + before, mask=is_above, other=0)
+    tl.debug_barrier()
+    return tl.where(is_above, 2 * WIDTH - 1 - order, WIDTH - 1 - tl.maximum(label, 0)[:, None])
 
 
 @triton.jit
 def _hand_down(
-    logits, scratch, rows, is_row, label, own, count, columns, NUM_CLASSES: tl.constexpr,
+    logits, scratch, rows, is_row, label, limit, count, columns, NUM_CLASSES: tl.constexpr,
     SOURCES: tl.constexpr, VECTOR: tl.constexpr, THREADS: tl.constexpr,
 ):  # fmt: skip
-    """Write to ``scratch``, for the label and each class above it, what the class is given.
+    """Write to ``scratch``, for each class above the limit, what the class is given.
 
-    Nothing but the keys stays in registers while the network sorts them; values
-    are read again, from the cache. ``own`` (ROWS,) is the label's value, ``count``
-    the number of classes above it, 0 for rows that stay; the rest is as in
-    :func:`sorted_tile`. Reads and writes at places that only the data knows have
-    one number a thread beside each other, so the network has, too.
+    Nothing but the keys stays in registers while the network sorts them: a level and a column
+    behind it; values are read again, from the cache. All that is not above the limit takes part as
+    level 0 and the label's column, so that the last class is given the label's value. Arguments
+    are those of :func:`sorted_tile`.
+
+    Returns:
+        (ROWS,): the class with the largest value.
     """
     WIDTH: tl.constexpr = columns.shape[1]
-    STRIDE: tl.constexpr = WIDTH + VECTOR
     HALF: tl.constexpr = logits.dtype.element_ty.primitive_bitwidth == 16
-    ranks = rank_at(columns, WIDTH, 1, THREADS)
-    inverse = WIDTH - 1 - columns
-    is_above = ranks < count[:, None]
-    is_ranked = (ranks <= count[:, None]) & (count > 0)[:, None]
-    row_logits = logits + rows.to(tl.int64)[:, None] * NUM_CLASSES
-    row_scratch = scratch + rows.to(tl.int64)[:, None] * STRIDE
-
     values = load_rows(
         logits, rows, is_row, -float('inf'), NUM_CLASSES, WIDTH, VECTOR, THREADS
     )  # fmt: skip
-    above = (values.to(tl.float32) > own.to(tl.float32)[:, None]) & (count > 0)[:, None]
-    takes_part = above | ((columns == label[:, None]) & (count > 0)[:, None])
+    above = values.to(tl.float32) > limit[:, None]
     if HALF:
-        sorting = tl.where(takes_part, (keys_of(values) + 32768) * 32768 + inverse, -1)
+        levels = keys_of(values) - keys_of(limit.to(values.dtype))[:, None]
     else:
-        sorting = tl.where(takes_part, _coarse_levels(values, above) * WIDTH + inverse, -1)
-    # Float32 takes one pass over coarse keys; where they are not fine enough two more, by the
-    # lower and then the upper half of the bits, equal ones in the order of the pass before.
-    order = columns + tl.zeros_like(sorting)
-    following = order
-    passes = 0
-    going = 1
-    while going > 0:
-        sorting = sort_descending(sorting, 1, THREADS)
-        order = WIDTH - 1 - (sorting & (WIDTH - 1))
-        level = tl.zeros_like(sorting)
-        if passes == 0:
-            level = sorting & (0 if HALF else -WIDTH)
-        if passes == 2:
-            before = position_of(order, WIDTH, 1, THREADS)
-            order = tl.load(row_scratch + before, mask=is_ranked, other=0)
-            tl.debug_barrier()
-        store_rows(scratch, level + order, rows, is_row, STRIDE, VECTOR, THREADS)
-        tl.debug_barrier()
-        after = tl.where(is_above, position_of(ranks + 1, WIDTH, 1, THREADS), 0)
-        following = tl.load(row_scratch + after, mask=is_ranked, other=0)
-        tl.debug_barrier()
-        going = 0
-        if not HALF:
-            if passes == 0:
-                same_level = is_above & ((following & -WIDTH) == level)
-                following = following & (WIDTH - 1)
-                if _largest(tl.max(same_level.to(tl.int32), axis=1), columns) > 0:
-                    this = keys_of(tl.load(row_logits + order, mask=is_above, other=0))
-                    next_one = keys_of(tl.load(row_logits + following, mask=is_above, other=0))
-                    going = _largest(tl.max((this < next_one).to(tl.int32), axis=1), columns)
-                if going > 0:
-                    values = load_rows(
-                        logits, rows, is_row, -float('inf'), NUM_CLASSES, WIDTH, VECTOR, THREADS
-                    )  # fmt: skip
-                    keys = keys_of(values)
-                    above = (keys > keys_of(own)[:, None]) & (count > 0)[:, None]
-                    takes_part = above | ((columns == label[:, None]) & (count > 0)[:, None])
-                    sorting = tl.where(takes_part, (keys & 0xFFFF) * 32768 + inverse, -1)
-            elif passes == 1:
-                going = 1
-                upper = keys_of(tl.load(row_logits + order, mask=is_ranked, other=0)) >> 16
-                sorting = tl.where(is_ranked, (upper + 32768) * 32768 + WIDTH - 1 - ranks, -1)
-        passes += 1
-    if SOURCES:
-        given = following
-    else:
-        given = tl.load(row_logits + following, mask=is_ranked, other=0)
+        levels = _coarse_levels(values, limit)
+    packed = levels * WIDTH + WIDTH - 1 - columns
+    others = WIDTH - 1 - tl.maximum(label, 0)[:, None]
+    packed = tl.where(above, packed, others)
+    packed = sort_descending(packed, VECTOR, THREADS)
+    following = following_ranks(packed, VECTOR, THREADS)
+    row_logits = logits + rows.to(tl.int64)[:, None] * NUM_CLASSES
+    if not HALF:
+        # Where levels are not fine enough to tell values apart the order may be wrong.
+        is_close = ((packed ^ following) < WIDTH) & (packed >= WIDTH)
+        if _any(is_close):
+            this = tl.load(row_logits + _column_of(packed, WIDTH), mask=is_close, other=0)
+            next_one = tl.load(row_logits + _column_of(following, WIDTH), mask=is_close, other=0)
+            is_wrong = keys_of(this) < keys_of(next_one)
+            if _any(is_wrong):
+                packed = _sort_exactly(
+                    logits, scratch, rows, is_row, label, limit, count, columns,
+                    NUM_CLASSES, VECTOR, THREADS,
+                )  # fmt: skip
+                following = following_ranks(packed, VECTOR, THREADS)
+    given = _column_of(following, WIDTH)
+    if not SOURCES:
+        given = tl.load(row_logits + given, mask=packed >= WIDTH, other=0)
         if HALF:
             given = given.to(tl.int16, bitcast=True).to(tl.int32)
         else:
             given = given.to(tl.int32, bitcast=True)
-    tl.store(row_scratch + order, given, mask=is_ranked)
+    row_scratch = scratch + rows.to(tl.int64)[:, None] * (WIDTH + VECTOR)
+    tl.store(row_scratch + _column_of(packed, WIDTH), given, mask=packed >= WIDTH)
+    return _column_of(tl.max(packed, axis=1), WIDTH)
 
 
 @triton.jit
-def _largest(numbers, columns):
-    """The largest of int32 numbers (ROWS,), by a reduction over all lanes of a warp.
-
-    The compiler sees that it is the same in all of them, and what branches on it needs no care
-    for lanes that have gone another way.
-    """
-    tile = tl.where(columns >= 0, numbers[:, None], 0)
-    return tl.max(tl.reshape(tile, (tile.numel,)), axis=0)
+def _limit_of(own, count):
+    """What values of a row (ROWS,) must be above to be moved: the label's, in rows that move."""
+    return tl.where(count > 0, own.to(tl.float32), float('inf'))
 
 
 @triton.jit
@@ -221,8 +270,8 @@ def sorted_tile(
     values = load_rows(
         logits, rows, is_row, -float('inf'), NUM_CLASSES, WIDTH, VECTOR, THREADS
     )  # fmt: skip
-    at_label = logits + rows.to(tl.int64) * NUM_CLASSES + tl.maximum(label, 0)
-    own = tl.load(at_label, mask=label >= 0, other=float('inf'))
+    row_logits = logits + rows.to(tl.int64) * NUM_CLASSES
+    own = tl.load(row_logits + tl.maximum(label, 0), mask=label >= 0, other=float('inf'))
     result = columns + tl.zeros_like(values).to(tl.int32) if SOURCES else values
     wide = values.to(tl.float32)
     above = wide > own.to(tl.float32)[:, None]
@@ -233,28 +282,38 @@ def sorted_tile(
         count = tl.where(holds_nan > 0, 0, count)
         most = _largest(count, columns)
         if most <= few:
-            keys = keys_of(values)
-            above = above & (count > 0)[:, None]
-            result = _mend(values, keys, above, label, own, count, most, columns, SOURCES)
+            # The limit once for each branch: Triton 3.6 mixes up the layouts of one for both.
+            limit = _limit_of(own, count)
+            is_done = 0
+            if not SOURCES:
+                result, found = _mend_distinct(values, limit, label, count, most, columns)
+                is_done = 1 - _largest((found < count).to(tl.int32), columns)
+            if is_done == 0:
+                values = load_rows(
+                    logits, rows, is_row, -float('inf'), NUM_CLASSES, WIDTH, VECTOR, THREADS
+                )  # fmt: skip
+                result = _mend(values, limit, label, own, count, most, columns, SOURCES)
         else:
-            _hand_down(
-                logits, scratch, rows, is_row, label, own, count, columns,
+            limit = _limit_of(own, count)
+            first = _hand_down(
+                logits, scratch, rows, is_row, label, limit, count, columns,
                 NUM_CLASSES, SOURCES, VECTOR, THREADS,
             )  # fmt: skip
+            top = first if SOURCES else tl.load(row_logits + first, mask=count > 0, other=0)
             tl.debug_barrier()
             values = load_rows(
                 logits, rows, is_row, -float('inf'), NUM_CLASSES, WIDTH, VECTOR, THREADS
             )  # fmt: skip
             given = load_rows(scratch, rows, is_row, 0, WIDTH + VECTOR, WIDTH, VECTOR, THREADS)
-            above = values.to(tl.float32) > own.to(tl.float32)[:, None]
-            moved = (above | (columns == label[:, None])) & (count > 0)[:, None]
+            above = values.to(tl.float32) > limit[:, None]
             if SOURCES:
-                result = tl.where(moved, given, columns)
+                result = tl.where(above, given, columns)
             elif values.dtype.primitive_bitwidth == 16:
-                given_values = given.to(tl.int16).to(values.dtype, bitcast=True)
-                result = tl.where(moved, given_values, values)
+                result = tl.where(above, given.to(tl.int16).to(values.dtype, bitcast=True), values)
             else:
-                result = tl.where(moved, given.to(values.dtype, bitcast=True), values)
+                result = tl.where(above, given.to(values.dtype, bitcast=True), values)
+            at_label = (columns == label[:, None]) & (count > 0)[:, None]
+            result = tl.where(at_label, top[:, None], result)
     return result
 
 
