@@ -563,7 +563,7 @@ def get_parser() -> argparse.ArgumentParser:
         '--teacher',
         nargs='+',
         action=DictAction,
-        help='settings of the teacher: dtype=bfloat16 channels_last=True compile=True',
+        help='settings of the teacher: dtype=bfloat16 channels_last=True fuse_conv_bn=True',
     )
     parser.add_argument('--audit', action='store_true', help='with TeacherAuditHook in the run')
     parser.add_argument('--no-memory', action='store_true', help='do not measure memory')

@@ -22,6 +22,7 @@ from sortkd_det.functional import check_choice
 
 from .class_map import ClassMap
 from .config import read_config
+from .fold_norms import fold_norms
 from .mmdet2_config import is_mmdet2, upgrade_model
 
 _DTYPES = ('float32', 'bfloat16', 'float16')
@@ -47,6 +48,8 @@ class Teacher:
             own autocast; None: that of the run, float32 or what ``--amp`` makes of it.
         compile: run the part that sees images through ``torch.compile``.
         channels_last: keep weights and images in channels-last order.
+        fuse_conv_bn: fold batch norms into the convolutions before them, in a detector's
+            backbone and neck, for fewer launches; logits move by rounding.
 
     Attributes:
         model: the network; ``eval()``, ``requires_grad`` off.
@@ -55,10 +58,10 @@ class Teacher:
         class_map: where the student's classes are among them; the same until the run tells.
 
     Raises:
-        TypeError: ``compile`` or ``channels_last`` is neither True nor False.
-        ValueError: no checkpoint named, a config without a model, another dtype, or
-            weights that do not fit; missing, unexpected and differing keys are
-            counted and the first few named.
+        TypeError: ``compile``, ``channels_last`` or ``fuse_conv_bn`` is neither True nor False.
+        ValueError: no checkpoint named, a config without a model, another dtype, weights that do
+            not fit (missing, unexpected and differing keys are counted and the first few
+            named), or batch norms that cannot be folded.
         FileNotFoundError: the config or the checkpoint does not exist.
     """
 
@@ -70,10 +73,12 @@ class Teacher:
         dtype: str | None = None,
         compile: bool = False,
         channels_last: bool = False,
+        fuse_conv_bn: bool = False,
     ) -> None:
         self.dtype = dtype if dtype is None else check_choice('teacher.dtype', dtype, _DTYPES)
         self.compile = _check_switch('teacher.compile', compile)
         self.channels_last = _check_switch('teacher.channels_last', channels_last)
+        fuse_conv_bn = _check_switch('teacher.fuse_conv_bn', fuse_conv_bn)
         self.config = read_teacher_config(config, cfg_options)
         checkpoint = checkpoint or self.config.get('model_path')
         if not checkpoint:
@@ -86,6 +91,8 @@ class Teacher:
         self.classes = load_weights(self.model, self.checkpoint)
         self.class_map = ClassMap()
         self.model.eval().requires_grad_(False)
+        if fuse_conv_bn:
+            _fold_norms_of_detector(self.model)
         self._compared: nn.Module | None = None  # the preprocessor whose statistics were looked at
         self._same = False
         self._stream: torch.cuda.Stream | None = None
@@ -281,6 +288,22 @@ def load_weights(model: nn.Module, filename: str) -> Sequence[str] | None:
     checkpoint = load_checkpoint(filename)
     fit_weights(model, checkpoint, filename)
     return classes_of_checkpoint(checkpoint)
+
+
+def _fold_norms_of_detector(model: nn.Module) -> None:
+    if not hasattr(model, 'extract_feat'):
+        raise ValueError(
+            "teacher.fuse_conv_bn folds norms of a detector's backbone and neck, and "
+            f'{type(model).__name__} has no extract_feat; for a classifier there is '
+            'teacher.compile=True'
+        )
+    noise = torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    number = fold_norms(model, lambda: model.extract_feat(noise))
+    print_log(
+        f'teacher.fuse_conv_bn: {number} batch norms were folded into convolutions',
+        logger='current',
+        level=logging.INFO,
+    )
 
 
 def _check_switch(name: str, value: bool) -> bool:

@@ -26,7 +26,7 @@ from .plain_checkpoint_hook import make_plain
 
 _MAP_ARGUMENTS = ('class_map', 'unmapped')
 _TEACHER_ARGUMENTS = (
-    *('config', 'checkpoint', 'cfg_options', 'dtype', 'compile', 'channels_last'),
+    *('config', 'checkpoint', 'cfg_options', 'dtype', 'compile', 'channels_last', 'fuse_conv_bn'),
     *_MAP_ARGUMENTS,
     'cache',
 )
@@ -58,7 +58,7 @@ class DistillHook(Hook):
 
     Args:
         teacher: arguments of :class:`Teacher`: config, checkpoint, cfg_options, dtype,
-            compile, channels_last; and, where its classes are not the student's, what
+            compile, channels_last, fuse_conv_bn; and, where its classes are not the student's, what
             :class:`ClassMap` takes as ``renamed`` and ``unmapped``: class_map, a dict of the
             teacher's names and the student's, and unmapped, ``'error'`` or ``'ignore'``. With
             cache, the path of a file, a classifier's logits are kept there for other runs of the

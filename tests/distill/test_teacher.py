@@ -367,6 +367,15 @@ def test_channels_last_changes_the_order_in_memory_alone(checkpoint):
     torch.testing.assert_close(features_of(other, images), features_of(plain, images))
 
 
+def test_with_its_norms_folded_it_gives_the_same_features(checkpoint):
+    images = torch.randn(1, 3, 96, 64, generator=torch.Generator().manual_seed(0))
+    plain, folded = (Teacher(thin_config(), checkpoint, fuse_conv_bn=f) for f in (False, True))
+    left = [m for m in folded.model.backbone.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert left == []
+    assert not any(p.requires_grad for p in folded.model.parameters())
+    torch.testing.assert_close(features_of(folded, images), features_of(plain, images))
+
+
 @pytest.mark.slow
 def test_compiled_it_gives_the_same_features(checkpoint):
     images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -401,6 +410,7 @@ def test_on_a_stream_of_its_own_it_gives_what_it_gives_on_the_cpu(
     [
         ({'dtype': 'half'}, ValueError, "teacher.dtype must be one of 'float32', 'bfloat16'"),
         ({'compile': 'yes'}, TypeError, 'teacher.compile must be True or False'),
+        ({'fuse_conv_bn': 1}, TypeError, 'teacher.fuse_conv_bn must be True or False'),
         ({'channels_last': 1}, TypeError, 'teacher.channels_last must be True or False'),
     ],
 )

@@ -109,6 +109,13 @@ def test_the_teacher_is_a_guest(config):
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in runner.model.modules())
 
 
+def test_a_teacher_whose_norms_are_folded_teaches_the_same(config):
+    plain = train(config).model.state_dict()
+    config.custom_hooks[0].teacher.fuse_conv_bn = True
+    for key, value in train(config, 'folded').model.state_dict().items():
+        torch.testing.assert_close(value, plain[key], rtol=1e-3, atol=1e-4)
+
+
 def test_student_and_teacher_run_once_per_batch(config):
     runner = build_runner(config)
     counts = {'student': 0, 'teacher': 0, 'rpn': 0}
