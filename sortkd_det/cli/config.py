@@ -138,7 +138,7 @@ def _read(config: str) -> Config:
         )
     else:
         cfg = read_config(config)
-    if isinstance(cfg.get('model'), Mapping) and is_mmdet2(cfg):
+    if is_mmdet2(cfg):
         raise ValueError(
             f'config {config} is one of MMDetection 2.x; a teacher may be, a student is trained by '
             'a config of 3.x: name the one that has the same name there (mmdet::…), or see '

@@ -32,13 +32,12 @@ def fold_norms(model: nn.Module, run: Callable[[], Any]) -> int:
             number: something else reads what a convolution gives. The model is of no use then.
     """
     with torch.no_grad():
-        pairs = _find_pairs(model, run)
-        expected = tree_leaves(run())
+        pairs, result = _find_pairs(model, run)
         for conv, norm in pairs.items():
             fused = fuse_conv_bn_eval(model.get_submodule(conv), model.get_submodule(norm))
             model.set_submodule(conv, fused.requires_grad_(False))
             model.set_submodule(norm, nn.Identity())
-        for before, after in zip(expected, tree_leaves(run()), strict=True):
+        for before, after in zip(tree_leaves(result), tree_leaves(run()), strict=True):
             moved, largest = float((after - before).abs().max()), float(before.abs().max())
             if not moved <= _MOVES * largest:
                 raise ValueError(
@@ -49,8 +48,8 @@ def fold_norms(model: nn.Module, run: Callable[[], Any]) -> int:
     return len(pairs)
 
 
-def _find_pairs(model: nn.Module, run: Callable[[], Any]) -> dict[str, str]:
-    """Names of convolutions, and of the norms that take what these give."""
+def _find_pairs(model: nn.Module, run: Callable[[], Any]) -> tuple[dict[str, str], Any]:
+    """Names of convolutions, and of the norms that take what these give; what ``run`` gave."""
     given: dict[int, tuple[weakref.ref, str]] = {}
     pairs: dict[str, str] = {}
     calls: Counter[str] = Counter()
@@ -74,8 +73,8 @@ def _find_pairs(model: nn.Module, run: Callable[[], Any]) -> dict[str, str]:
             hook = module.register_forward_pre_hook(lambda _, args, n=name: before_norm(n, args[0]))
             handles.append(hook)
     try:
-        run()
+        result = run()
     finally:
         for handle in handles:
             handle.remove()
-    return {conv: norm for conv, norm in pairs.items() if calls[conv] == calls[norm] == 1}
+    return {c: norm for c, norm in pairs.items() if calls[c] == calls[norm] == 1}, result

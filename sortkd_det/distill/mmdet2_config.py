@@ -1,6 +1,6 @@
 """Configs of MMDetection 2.x, read as MMDetection 3.x understands them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine.config import Config
@@ -18,8 +18,9 @@ _PIPELINES = (
 
 
 def is_mmdet2(config: Config) -> bool:
-    """Whether a config with a ``model`` is one of MMDetection 2.x."""
-    if config.model.get('data_preprocessor'):
+    """Whether a config has a model, and is one of MMDetection 2.x."""
+    model = config.get('model')
+    if not isinstance(model, Mapping) or model.get('data_preprocessor'):
         return False
     kinds = {transform['type'] for transform in _transforms(config.to_dict())}
     return 'img_norm_cfg' in config or bool(kinds & _OF_2X)

@@ -239,7 +239,7 @@ def read_teacher_config(config: str | Mapping, cfg_options: Mapping | None = Non
     elif isinstance(config, Mapping) and not isinstance(config, Config):
         config = Config(dict(config))
     config = copy.deepcopy(config)
-    if isinstance(config.get('model'), Mapping) and is_mmdet2(config):
+    if is_mmdet2(config):
         print_log(upgrade_model(config), logger='current', level=logging.INFO)
     try:
         config.merge_from_dict(dict(cfg_options or {}))

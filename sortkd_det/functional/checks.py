@@ -176,13 +176,8 @@ def check_row_losses(losses: Tensor, num_rows: int, name: str) -> Tensor:
         TypeError: not a tensor.
         ValueError: another shape, which would be multiplied by the wrong weights.
     """
-    if not isinstance(losses, Tensor):
-        raise TypeError(f'{name} must give a Tensor, got {type(losses).__name__}')
-    if losses.shape != (num_rows,):
-        raise ValueError(
-            f'{name} must give one number per row, shape ({num_rows},), got {tuple(losses.shape)}'
-        )
-    return losses
+    wanted = f'one number per row, shape ({num_rows},)'
+    return _check_shape(losses, (num_rows,), f'{name} must give', wanted)
 
 
 def check_scalar(loss: Tensor, name: str) -> Tensor:
@@ -196,14 +191,19 @@ def check_scalar(loss: Tensor, name: str) -> Tensor:
         TypeError: not a tensor.
         ValueError: another shape, of which a run would take the mean.
     """
-    if not isinstance(loss, Tensor):
-        raise TypeError(f'{name} must give a Tensor, got {type(loss).__name__}')
-    if loss.shape != ():
-        raise ValueError(
-            f'{name} must give one number, a Tensor of shape (), got {tuple(loss.shape)}; reduce '
-            'it as it is to count, with weight and avg_factor where it is given them'
-        )
-    return loss
+    remedy = '; reduce it as it is to count, with weight and avg_factor where it is given them'
+    wanted = 'one number, a Tensor of shape ()'
+    return _check_shape(loss, (), f'{name} must give', wanted, remedy)
+
+
+def _check_shape(
+    given: Tensor, shape: tuple[int, ...], who: str, wanted: str, remedy: str = ''
+) -> Tensor:
+    if not isinstance(given, Tensor):
+        raise TypeError(f'{who} a Tensor, got {type(given).__name__}')
+    if given.shape != shape:
+        raise ValueError(f'{who} {wanted}, got {tuple(given.shape)}{remedy}')
+    return given
 
 
 def _looks_at(numbers: Tensor, may_wait: bool) -> bool:

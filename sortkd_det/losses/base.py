@@ -120,11 +120,11 @@ class LogitLoss(nn.Module):
             weight = None if weight is None else weight.to(wide)
             if activation == 'softmax':
                 loss = self.batch_loss(student, target, labels, weight, avg_factor)
+                check_scalar(loss, f'{self._get_name()}.batch_loss')
             else:
                 rows = self.bernoulli_row_losses(student, target, labels)
                 check_row_losses(rows, len(student), f'{self._get_name()}.bernoulli_row_losses')
                 loss = reduce_rows(rows, weight, avg_factor)
-            check_scalar(loss, f'{self._get_name()}.batch_loss')
             return self.loss_weight * loss.to(dtype)
 
     def divergence(self, activation: str) -> Divergence | None:

@@ -27,7 +27,7 @@ def _threads_of(width, vector, threads):
 def _axis_of(num_axes, width, vector, threads, bit):
     """The axis of the hypercube that the network takes for its bit ``bit``, 0 the lowest."""
     first = log2(vector)
-    across = range(first, first + log2(min(width // vector, threads)))
+    across = range(first, first + log2(_threads_of(width, vector, threads)))
     within = [position for position in range(log2(width)) if position not in across]
     return num_axes - 1 - [*within, *across][bit]
 
@@ -61,7 +61,7 @@ def _sides(keys, VECTOR: tl.constexpr, THREADS: tl.constexpr, bit: tl.constexpr)
 @constexpr_function
 def _is_across(width, vector, threads, bit):
     """Whether the bit ``bit`` of the network tells threads apart."""
-    return bit >= log2(width) - log2(min(width // vector, threads))
+    return bit >= log2(width) - log2(_threads_of(width, vector, threads))
 
 
 @triton.jit
